@@ -150,9 +150,9 @@ def read_history(file: str | None, encoding: str | None = None) -> History:
     from chatui.conversation.transcript_events import FORMAT
 
     if f'"{FORMAT}"' in text[:_PEEKED_CHARACTERS]:
-        from chatui.conversation.transcript_reader import parse_transcript
+        from chatui.conversation.transcript_reader import read_transcript
 
-        path = parse_transcript(text.encode("utf-8", "surrogatepass"), file).path()
+        path = read_transcript(text.encode("utf-8", "surrogatepass"), name=file).path()
         return prompt_history((each.query, each.reply) for each in path)
     try:
         rounds = json.loads(text.removeprefix("\ufeff"))

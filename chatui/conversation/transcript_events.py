@@ -3,14 +3,23 @@
 Times (``t``) are seconds since the header's ``start``, rounded to microseconds. Lone surrogates and
 control characters are written as JSON escapes, so printing the file on a terminal is safe. (JSON
 reads a high surrogate directly before a low one as a single character.)
+
+Version 1 was a single object. A parent stands before its children::
+
+    {"format": "chatui-transcript", "version": 1,
+     "conversation": {"title": …, "created_at": …, "updated_at": …, "head": 3},
+     "rounds": [{"id": 1, "parent": null, "query": …, "reply": …, "state": "done", …,
+                 "pieces": [[at_seconds, text, token_id, logprob], …]}, …]}
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
+from msgspec import field
 
 from chatui.conversation.rounds import Count, Epoch, Rating, Seconds
 from chatui.text import escape_json
@@ -54,7 +63,7 @@ class Event(
     tag_field="type",
     tag=lambda name: name.removesuffix("Event").lower(),
 ):
-    """An event in a round."""
+    """An event in a round; the attributes are named as those of :class:`Round`."""
 
     t: float
     round: int
@@ -63,8 +72,8 @@ class Event(
 class QueryEvent(Event, frozen=True):
     """A round begins."""
 
-    parent: int | None
-    text: str
+    parent_id: int | None = field(name="parent")
+    query: str = field(name="text")
     started_at: Epoch | None = None
     model: str = ""
     format: str = ""
@@ -75,8 +84,8 @@ class QueryEvent(Event, frozen=True):
 class PromptEvent(Event, frozen=True):
     """The model has read the prompt of a round."""
 
-    tokens: Count = 0
-    reused: Count = 0
+    prompt_tokens: Count = field(name="tokens", default=0)
+    reused_tokens: Count = field(name="reused", default=0)
     dropped_rounds: Count = 0
     hash: str | None = None
 
@@ -85,7 +94,7 @@ class TokenEvent(Event, frozen=True):
     """A token of the reply."""
 
     text: str
-    id: int = -1
+    token_id: int = field(name="id", default=-1)
     logprob: float | None = None
     alternatives: tuple[tuple[int, str, float], ...] = ()
 
@@ -96,7 +105,7 @@ class StopEvent(Event, frozen=True):
     state: Literal["done", "stopped", "failed", "interrupted"]
     seconds: Seconds | None = None
     output_tokens: Count = 0
-    reason: str | None = None
+    finish_reason: str | None = field(name="reason", default=None)
     seed: int | None = None
     error: str | None = None
     reply: str | None = None
@@ -105,7 +114,7 @@ class StopEvent(Event, frozen=True):
 class EditEvent(Event, frozen=True):
     """The user wrote this round's reply to replace that of round ``of``."""
 
-    of: int
+    corrects_id: int = field(name="of")
 
 
 class RatingEvent(Event, frozen=True):
@@ -117,7 +126,7 @@ class RatingEvent(Event, frozen=True):
 class NoteEvent(Event, frozen=True):
     """The user's note on the reply; "" removes it."""
 
-    text: str
+    note: str = field(name="text")
 
 
 class BranchEvent(Event, frozen=True):
@@ -129,3 +138,50 @@ class OtherEvent(msgspec.Struct, frozen=True):
 
     t: float
     type: str
+
+
+class _ConversationOfVersion1(msgspec.Struct):
+    title: str
+    created_at: Epoch
+    updated_at: Epoch
+    head: int | None
+
+
+class _RoundOfVersion1(msgspec.Struct):
+    """The keys of a round that are not those of its events."""
+
+    id: int
+    query: str
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    started_at: Epoch = 0.0
+    seconds: Seconds = 0.0
+    state: str = "streaming"
+    pieces: list[tuple[Seconds, str, int, float | None]] = []
+
+
+def lines_from_version_1(file: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Convert a transcript of version 1 to the header and the events of version 2.
+
+    Raises:
+        msgspec.ValidationError, UnicodeError: a value is missing or has a wrong type.
+    """
+    about = msgspec.convert(file.get("conversation"), _ConversationOfVersion1)
+    start = about.created_at
+    yield {**file, **msgspec.structs.asdict(about), "version": VERSION, "start": start}
+    for raw in msgspec.convert(file.get("rounds"), list[dict[str, Any]]):
+        each = msgspec.convert(raw, _RoundOfVersion1)
+        began = each.started_at - start
+        event = {**raw, "round": each.id, "t": began}
+        yield {**event, "type": "query", "text": each.query}
+        tokens = {"tokens": each.prompt_tokens, "reused": each.reused_tokens}
+        yield {**event, "type": "prompt", **tokens}
+        for at, text, id, logprob in each.pieces:
+            token = {"text": text, "id": id, "logprob": logprob}
+            yield {"type": "token", "round": each.id, "t": began + at, **token}
+        if each.state != "streaming":
+            end = {"t": began + each.seconds, "reason": each.finish_reason}
+            yield {**event, "type": "stop", **end}
+    if about.head is not None:
+        yield {"type": "branch", "round": about.head, "t": about.updated_at - start}

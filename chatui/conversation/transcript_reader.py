@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,8 +23,12 @@ from chatui.conversation.rounds import (
     path_to,
     title_from_query,
 )
-from chatui.conversation.transcript_events import DIGITS, FORMAT, VERSION
-from chatui.conversation.transcript_version_1 import lines_from_version_1
+from chatui.conversation.transcript_events import (
+    DIGITS,
+    FORMAT,
+    VERSION,
+    lines_from_version_1,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.validation_errors import describe_error
@@ -37,37 +41,28 @@ _EVENT_TYPES: dict[str, type[events.Event]] = {
 
 
 def read_transcript(
-    file: Path, on_fault: OnFault | None = None, *, encoding: str | None = None
+    file: Path | bytes,
+    on_fault: OnFault | None = None,
+    *,
+    name: str = "",
+    encoding: str | None = None,
 ) -> Transcript:
-    """Read a transcript file; see :func:`parse_transcript`.
-
-    Args:
-        encoding: None for UTF-8, or UTF-16 with a byte order mark.
-
-    Raises:
-        ChatuiError: the file cannot be read, or is not a transcript of a known version.
-    """
-    return _read(JsonRecords(file, encoding, _refuse_constant), str(file), on_fault)
-
-
-def parse_transcript(data: bytes, name: str, on_fault: OnFault | None = None) -> Transcript:
-    """Return the transcript in the bytes of a file; its conversation's id is 0.
+    """Read a transcript from a file or from the bytes of one; its conversation's id is 0.
 
     A round without a stop event becomes "interrupted", and an incomplete last line is skipped.
     Events of unknown types are kept.
 
     Args:
-        name: the file's name, for error messages.
         on_fault: called for each line that cannot be read; the other lines are kept. If None, such
             a line raises ChatuiError. Version 1 is a single object and always raises.
+        name: the name of bytes, for error messages.
+        encoding: None for UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        ChatuiError: the data is not a transcript of a known version.
+        ChatuiError: the file cannot be read, or is not a transcript of a known version.
     """
-    return _read(JsonRecords(data, None, _refuse_constant), name, on_fault)
+    name = name or str(file)
 
-
-def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Transcript:
     def damaged(line: int, reason: object) -> ChatuiError:
         where = say("conversation.in_line", line=line, reason=reason)
         return ChatuiError(say("conversation.damaged_transcript", path=name, reason=where))
@@ -77,8 +72,8 @@ def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Trans
             raise damaged(fault.line, fault.reason)
         on_fault(fault)
 
-    records = iter(found)
-    first = next(records, (1, None))
+    records = iter(JsonRecords(file, encoding, _refuse_constant))
+    first: Record = next(records, (1, None))
     if isinstance(first, UnreadableRecord):
         raise ChatuiError(say("conversation.no_whole_transcript", path=name, reason=first.reason))
     header = first[1]
@@ -168,20 +163,12 @@ class _TranscriptBuilder:
         number = event.round
         if number in self._rounds:
             raise ValueError(say("conversation.round_twice", id=number))
-        if event.parent is not None and event.parent not in self._rounds:
-            raise ValueError(say("conversation.no_parent", id=number, parent=event.parent))
-        started_at = event.started_at
-        self._rounds[number] = Round(
-            number,
-            0,
-            event.parent,
-            event.text,
-            model=event.model,
-            format=event.format,
-            sampling=event.sampling,
-            seed=event.seed,
-            started_at=self._header.start + event.t if started_at is None else started_at,
-        )
+        if event.parent_id is not None and event.parent_id not in self._rounds:
+            raise ValueError(say("conversation.no_parent", id=number, parent=event.parent_id))
+        values = _own_values(event)
+        if event.started_at is None:
+            values["started_at"] = self._header.start + event.t
+        self._rounds[number] = Round(number, 0, **values)
         self._began[number] = event.t
         self._pieces[number] = []
         self._head = number
@@ -192,39 +179,36 @@ class _TranscriptBuilder:
             case events.TokenEvent():
                 if number not in self._pieces:
                     self._pieces[number] = list(self._packed[number])
-                values = event.text, event.id, event.logprob, event.alternatives
-                self._pieces[number].append(Piece(self._seconds(event), *values))
+                self._pieces[number].append(Piece(self._seconds(event), **_own_values(event)))
             case events.BranchEvent():
                 self._head = number
-            case events.RatingEvent():
-                self._update(number, rating=event.rating)
-            case events.NoteEvent():
-                self._update(number, note=event.text)
-            case events.EditEvent():
-                if event.of not in self._rounds:
-                    raise ValueError(say("conversation.unknown_round", id=event.of))
-                self._update(number, corrects_id=event.of)
             case events.PromptEvent():
-                self._update(number, prompt_tokens=event.tokens, reused_tokens=event.reused)
+                counts = {
+                    "prompt_tokens": event.prompt_tokens,
+                    "reused_tokens": event.reused_tokens,
+                }
+                self._update(number, **counts)
                 if event.hash is not None:
                     self._prompts[number] = PromptMark(event.hash, event.dropped_rounds)
             case events.StopEvent():
                 self._add_stop(event)
+            case events.EditEvent() if event.corrects_id not in self._rounds:
+                raise ValueError(say("conversation.unknown_round", id=event.corrects_id))
+            case _:
+                self._update(number, **_own_values(event))
 
     def _add_stop(self, event: events.StopEvent) -> None:
         number = event.round
-        was_streaming = self._rounds[number].state == "streaming"
-        self._update(
-            number,
-            state=event.state,
-            reply=self._text(number) if event.reply is None else event.reply,
-            finish_reason=event.reason,
-            seed=self._rounds[number].seed if event.seed is None else event.seed,
-            output_tokens=event.output_tokens,
-            seconds=self._seconds(event) if event.seconds is None else event.seconds,
-            error=event.error,
-        )
-        if was_streaming:
+        before = self._rounds[number]
+        values = _own_values(event)
+        if event.seed is None:
+            values["seed"] = before.seed
+        if event.seconds is None:
+            values["seconds"] = self._seconds(event)
+        if event.reply is None:
+            values["reply"] = self._text(number)
+        self._update(number, **values)
+        if before.state == "streaming":
             self._packed[number] = self._pieces.pop(number)
 
     def _update(self, number: int, **values: Any) -> None:
@@ -269,6 +253,11 @@ class _TranscriptBuilder:
         )
         rounds, others = tuple(self._rounds.values()), tuple(self._others)
         return Transcript(conversation, rounds, self._packed, self._prompts, others)
+
+
+def _own_values(event: events.Event) -> dict[str, Any]:
+    """Return the values of an event besides its time and round."""
+    return {name: getattr(event, name) for name in event.__struct_fields__[2:]}
 
 
 def _converted(raw: Any, kind: Any) -> Any:

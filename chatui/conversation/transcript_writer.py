@@ -8,38 +8,41 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from chatui import __version__
 from chatui.conversation import transcript_events as events
-from chatui.conversation.rounds import Conversation, Piece, PromptMark, Round, Transcript
+from chatui.conversation.rounds import Piece, Round, Transcript
 from chatui.conversation.transcript_events import DIGITS, FORMAT, VERSION, Event, Header, to_line
 
 
-def dumps(transcript: Transcript) -> str:
-    """Return the transcript as text. Round ids count from 1, in the order of the rounds."""
-    return "".join(to_lines(transcript))
+def to_lines(transcript: Transcript, *, is_open: bool = False) -> Iterator[str]:
+    """Yield the lines of a transcript. Round ids count from 1, in the order of the rounds.
 
-
-def to_lines(transcript: Transcript) -> Iterator[str]:
-    """Yield the lines of a transcript."""
-    maker = EventMaker(transcript.rounds, transcript.conversation.created_at)
-    yield to_line(header(transcript.conversation, maker.start))
+    Args:
+        is_open: leave out the time of the last change, because other events will follow.
+    """
+    maker = EventMaker(transcript)
+    about = transcript.conversation
+    yield to_line(
+        Header(
+            FORMAT,
+            VERSION,
+            maker.start,
+            __version__,
+            about.title,
+            about.created_at,
+            None if is_open else about.updated_at,
+            about.pinned,
+            about.archived,
+            about.tags,
+        )
+    )
     others = sorted((_renumbered(each, maker.numbers) for each in transcript.others), key=_time)
     for each in heapq.merge(others, _events(transcript, maker), key=_time):
         yield to_line(each)
-
-
-def header(conversation: Conversation, start: float) -> Header:
-    """Return the first line; ``start`` is in seconds since the epoch."""
-    times = conversation.created_at, conversation.updated_at
-    return Header(
-        *(FORMAT, VERSION, start, __version__, conversation.title, *times),
-        pinned=conversation.pinned,
-        archived=conversation.archived,
-        tags=conversation.tags,
-    )
 
 
 class EventMaker:
@@ -50,56 +53,53 @@ class EventMaker:
         numbers: the numbers of the rounds in the file, by id.
     """
 
-    def __init__(self, rounds: Sequence[Round], start: float) -> None:
-        """Number ``rounds`` from 1; without rounds the transcript starts at ``start``."""
-        self.start = min((each.started_at for each in rounds), default=start)
-        self.numbers = {each.id: number for number, each in enumerate(rounds, 1)}
+    def __init__(self, transcript: Transcript) -> None:
+        """Number the rounds of ``transcript`` from 1."""
+        created_at = transcript.conversation.created_at
+        self.start = min((each.started_at for each in transcript.rounds), default=created_at)
+        self.numbers = {each.id: number for number, each in enumerate(transcript.rounds, 1)}
 
-    def event(self, kind: type[Event], t: float, round_id: int, *values: Any) -> Event:
-        """Return an event; ``t`` is in seconds after the start, and is rounded to microseconds."""
-        return kind(round(t, DIGITS), self.numbers[round_id], *values)
+    def time(self, since_epoch: float, seconds: float = 0.0) -> float:
+        """Return the time of an event ``seconds`` after a time in seconds since the epoch."""
+        return round(since_epoch - self.start + seconds, DIGITS)
 
-    def began(self, of: Round) -> float:
-        """Return the time of a round's query event."""
-        return of.started_at - self.start
+    def event(self, kind: type[Event], of: Round, seconds: float = 0.0, **values: Any) -> Event:
+        """Return an event ``seconds`` after a round began, with the values of the round.
+
+        Args:
+            values: replace or complete those of the round.
+        """
+        names = kind.__struct_fields__[2:]
+        own = {name: getattr(of, name) for name in names if hasattr(of, name)}
+        return kind(self.time(of.started_at, seconds), self.numbers[of.id], **(own | values))
 
     def query(self, begun: Round) -> Iterator[Event]:
         """Yield the events that begin a round."""
+        parent, corrected = map(self.numbers.get, (begun.parent_id or 0, begun.corrects_id or 0))
         sampling = {key: _finite(value) for key, value in begun.sampling.items()}
         seed = begun.seed if begun.state == "streaming" else None
-        about = begun.started_at, begun.model, begun.format, sampling, seed
-        parent, began = self.numbers.get(begun.parent_id or 0), self.began(begun)
-        yield self.event(events.QueryEvent, began, begun.id, parent, begun.query, *about)
-        if (corrected := self.numbers.get(begun.corrects_id or 0)) is not None:
-            yield self.event(events.EditEvent, began, begun.id, corrected)
-
-    def prompt(
-        self, of: Round, seconds: float, tokens: int, reused: int, mark: PromptMark | None = None
-    ) -> Event:
-        """Return the event for a prompt, read ``seconds`` after the round began."""
-        known = () if mark is None else (mark.dropped_rounds, mark.hash)
-        t = self.began(of) + seconds
-        return self.event(events.PromptEvent, t, of.id, tokens, reused, *known)
+        known: dict[str, Any] = {"parent_id": parent, "sampling": sampling, "seed": seed}
+        yield self.event(events.QueryEvent, begun, **known)
+        if corrected is not None:
+            yield self.event(events.EditEvent, begun, corrects_id=corrected)
 
     def token(self, of: Round, piece: Piece) -> Event:
         """Return the event for a token."""
+        at, number = self.time(of.started_at, piece.at_seconds), self.numbers[of.id]
         about = piece.text, piece.token_id, _finite(piece.logprob), piece.alternatives
-        return self.event(events.TokenEvent, self.began(of) + piece.at_seconds, of.id, *about)
+        return events.TokenEvent(at, number, *about)
 
     def stop(self, ended: Round, token_text: str) -> Event:
         """Return the event that ends a reply; ``token_text`` is the text of all its tokens."""
-        about = ended.state, ended.seconds, ended.output_tokens
-        end = ended.finish_reason, ended.seed, ended.error
         reply = None if ended.reply == token_text else ended.reply
-        t = self.began(ended) + ended.seconds
-        return self.event(events.StopEvent, t, ended.id, *about, *end, reply)
+        return self.event(events.StopEvent, ended, ended.seconds, reply=reply)
 
-    def rate(self, of: Round, t: float, rating: int = 0, note: str = "") -> Iterator[Event]:
-        """Yield the events for a rating and a note that differ from the earlier ones."""
-        if of.rating != rating:
-            yield self.event(events.RatingEvent, t, of.id, of.rating)
-        if of.note != note:
-            yield self.event(events.NoteEvent, t, of.id, of.note)
+    def rate(self, of: Round, seconds: float, before: Round | None = None) -> Iterator[Event]:
+        """Yield the events for a rating and a note that differ from those of ``before``."""
+        if of.rating != (before.rating if before else 0):
+            yield self.event(events.RatingEvent, of, seconds)
+        if of.note != (before.note if before else ""):
+            yield self.event(events.NoteEvent, of, seconds)
 
 
 def _time(event: Any) -> float:
@@ -112,17 +112,17 @@ def _events(transcript: Transcript, maker: EventMaker) -> Iterator[Event]:
         yield from maker.query(each)
         mark = transcript.prompts.get(each.id)
         if each.prompt_tokens or each.reused_tokens or mark:
-            yield maker.prompt(each, 0.0, each.prompt_tokens, each.reused_tokens, mark)
+            yield maker.event(events.PromptEvent, each, **(asdict(mark) if mark else {}))
         pieces = transcript.pieces.get(each.id, ())
         for piece in pieces:
             yield maker.token(each, piece)
         if each.state != "streaming":
             yield maker.stop(each, "".join(piece.text for piece in pieces))
-        ended = maker.began(each) + each.seconds
-        yield from maker.rate(each, ended)
+        yield from maker.rate(each, each.seconds)
+        ended = maker.time(each.started_at, each.seconds)
     head = transcript.conversation.head_id
     if transcript.rounds and head is not None and head != transcript.rounds[-1].id:
-        yield maker.event(events.BranchEvent, ended, head)
+        yield events.BranchEvent(ended, maker.numbers[head])
 
 
 def _renumbered(other: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from command import is_one_sentence, read_lines, write_lines
 
 from chatui import locations
 from chatui.cli.parser import run
-from chatui.conversation import transcript_writer
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_writer import to_lines
 from chatui.engine.examples import example_files, example_run
 
 ROWS = [{"prompt": f"春{n}", "response": f"眠{n}，" * (n % 7)} for n in range(1000)]
@@ -198,7 +198,7 @@ def test_saved_conversations_and_transcripts_are_sources(tiny: str, tmp_path: Pa
     second = store.add_round(first.conversation_id, first.id, "谢谢")
     store.finish_round(replace(second, reply="不客气", state="done", finish_reason="eos"))
     file = tmp_path / "talk.json"
-    file.write_text(transcript_writer.dumps(store.transcript(first.conversation_id)))
+    file.write_text("".join(to_lines(store.transcript(first.conversation_id))))
     store.close()
     sharegpt = tmp_path / "talk.jsonl"
     said = [("human", "你好"), ("gpt", "你好！"), ("human", "谢谢"), ("gpt", "不客气")]

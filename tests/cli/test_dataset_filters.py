@@ -13,8 +13,8 @@ from command import read_lines, write_lines
 
 from chatui import locations
 from chatui.cli.parser import run
-from chatui.conversation import transcript_writer
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_writer import to_lines
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_filters_choose_the_replies(
     assert replies_of(out) == replies
     # A transcript says the same as the store.
     talk = tmp_path / "talk.jsonl"
-    talk.write_text(transcript_writer.dumps(rated.transcript(1)))
+    talk.write_text("".join(to_lines(rated.transcript(1))))
     options = [str(talk), *(options if options[0] != "--conversation" else [])]
     assert run(["dataset", *options, "--model", "shiyou", "-o", str(out)]) == 0
     assert replies_of(out) == replies

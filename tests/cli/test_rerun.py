@@ -11,10 +11,10 @@ import pytest
 from command import Chatui
 
 from chatui.backends.local import LocalBackend
-from chatui.conversation import transcript_writer
 from chatui.conversation.exports import write_atomically
 from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_writer import to_lines
 from chatui.messages import Loaded, ModelSpec
 from chatui.tui.round_start import begin_round
 from chatui.tui.running_reply import RunningReply
@@ -63,7 +63,7 @@ def test_a_continued_reply_is_continued_again(chatui: Chatui, tiny: str, tmp_pat
     for number, each in enumerate(whole.rounds):
         head = replace(whole.conversation, head_id=each.id)
         file = tmp_path / f"{number}.jsonl"
-        write_atomically(file, transcript_writer.dumps(replace(whole, conversation=head)))
+        write_atomically(file, "".join(to_lines(replace(whole, conversation=head))))
     files = [str(tmp_path / f"{number}.jsonl") for number in (0, 1, 2, 5)]
     done = chatui("replay", *files, *rerun)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from chatui.conversation import exports, transcript_writer
+from chatui.conversation import exports
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue, InvalidRecord
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.conversation.imports.message_tree import ImportedMessage, build_conversation
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_writer import to_lines
 
 
 def chatgpt(title: str = "春夜") -> dict[str, Any]:
@@ -236,8 +237,8 @@ def test_flat_records_and_transcripts(tmp_path: Path) -> None:
     assert isinstance(wrong, SkippedRecord) and "line 3" in wrong.sentence
     one = Round(1, 0, None, "q", "r", "done")
     whole = Transcript(Conversation(0, "t", 1, 2, 1, 1), (one,), {1: ()})
-    assert found_in(tmp_path / "t.json", transcript_writer.dumps(whole)) == [whole]
-    windows = transcript_writer.dumps(whole).replace("\n", "\r\n")
+    assert found_in(tmp_path / "t.json", "".join(to_lines(whole))) == [whole]
+    windows = "".join(to_lines(whole)).replace("\n", "\r\n")
     for encoding in ("utf-8-sig", "utf-16"):
         (tmp_path / "w.jsonl").write_bytes(windows.encode(encoding))
         assert found_in(tmp_path / "w.jsonl") == [whole]
@@ -342,6 +343,6 @@ def test_a_stored_conversation_and_its_transcript_are_equal(tmp_path: Path) -> N
     )
     whole = store.transcript(begun.conversation_id)
     (copy,) = store.add_conversations([whole])
-    back = transcript_writer.dumps(store.transcript(copy))
-    assert back == transcript_writer.dumps(whole)
+    back = "".join(to_lines(store.transcript(copy)))
+    assert back == "".join(to_lines(whole))
     store.close()

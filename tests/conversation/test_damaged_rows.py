@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from chatui.conversation import transcript_writer
 from chatui.conversation.export_formats import export_parts, format_named
 from chatui.conversation.reply_filter import ALL_REPLIES, matching_dialogues, preference_pairs
 from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_reader import parse_transcript
+from chatui.conversation.transcript_reader import read_transcript
+from chatui.conversation.transcript_writer import to_lines
 
 TABLES = ("conversations", "rounds", "pieces", "prompts")
 DAMAGE: list[Any] = [-5, 1e308, "abc\x00", b"\xff\xfe", "9" * 5000]
@@ -68,7 +68,7 @@ def look(store: Store) -> None:
             store.prompt(one.id)
             store.pieces(one.id)
         whole = store.transcript(each.id)
-        again = parse_transcript(transcript_writer.dumps(whole).encode(), "x")
+        again = read_transcript("".join(to_lines(whole)).encode(), name="x")
         assert [one.query for one in again.rounds] == [one.query for one in rounds]
         list(matching_dialogues(whole, ALL_REPLIES))
         list(preference_pairs(whole, ALL_REPLIES))

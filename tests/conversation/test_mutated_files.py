@@ -14,12 +14,12 @@ from example_transcripts import example, lines, version_1
 from test_conversation_files import LLAMA_PAGE, LM_STUDIO, OPEN_WEBUI, chatgpt, oterm
 
 from chatui.cli.request import read_history
-from chatui.conversation import transcript_writer
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.importing import import_files
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_reader import parse_transcript
+from chatui.conversation.transcript_reader import read_transcript
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 
 
@@ -28,19 +28,19 @@ def test_a_damaged_transcript_of_version_1_is_read_or_refused() -> None:
     for seed in range(150):
         data = damaged(version_1(example()), random.Random(seed))
         try:
-            read = parse_transcript(data, "x.json")
+            read = read_transcript(data, name="x.json")
         except ChatuiError as error:
             assert len(str(error)) < 600, seed
             outcomes.add("refused")
         else:
-            transcript_writer.dumps(read).encode()
+            "".join(to_lines(read)).encode()
             outcomes.add("read")
     assert outcomes == {"read", "refused"}
 
 
 def test_the_readable_part_of_a_damaged_transcript_is_read() -> None:
     """With ``on_fault`` only a damaged header is refused; without it, any damage is."""
-    events = lines(transcript_writer.dumps(example()).encode())
+    events = lines("".join(to_lines(example())).encode())
     outcomes = set()
     for seed in range(150):
         dice = random.Random(seed)
@@ -50,11 +50,11 @@ def test_the_readable_part_of_a_damaged_transcript_is_read() -> None:
             for number, event in enumerate(events)
         )
         faults: list[UnreadableRecord] = []
-        read = parse_transcript(data, "x", faults.append)
-        again = parse_transcript(transcript_writer.dumps(read).encode(), "x")
+        read = read_transcript(data, faults.append, name="x")
+        again = read_transcript("".join(to_lines(read)).encode(), name="x")
         assert [each.query for each in again.rounds] == [each.query for each in read.rounds], seed
         try:
-            parse_transcript(data, "x")
+            read_transcript(data, name="x")
         except ChatuiError as error:
             assert faults and len(str(error)) < 600, seed
             outcomes.add("refused")
@@ -72,7 +72,7 @@ def test_a_lone_surrogate_in_a_key_does_not_crash(place: str) -> None:
         part = part[int(step) if isinstance(part, list) else step]
     part["\ud800"] = 1
     with pytest.raises(ChatuiError, match="damaged"):
-        parse_transcript(json.dumps(document).encode(), "x.json")
+        read_transcript(json.dumps(document).encode(), name="x.json")
 
 
 def test_a_damaged_history_file_is_read_or_refused(tmp_path: Path) -> None:

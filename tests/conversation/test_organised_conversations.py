@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from chatui.conversation import transcript_writer
 from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_reader import parse_transcript
+from chatui.conversation.transcript_reader import read_transcript
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 
 DAY = 24 * 3600
@@ -128,7 +128,7 @@ def test_a_deletion_can_be_undone_for_a_day(store: Store, clock: Clock) -> None:
 def test_a_transcript_keeps_pins_archive_and_tags(store: Store) -> None:
     id_ = add(store, "一")
     store.organise(id_, pinned=True, archived=True, tags=["诗"])
-    whole = parse_transcript(transcript_writer.dumps(store.transcript(id_)).encode(), "t")
+    whole = read_transcript("".join(to_lines(store.transcript(id_))).encode(), name="t")
     (new,) = store.add_conversations([whole])
     read = store.conversation(new)
     assert (read.pinned, read.archived, read.tags) == (True, True, ("诗",))

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatui.conversation import transcript_writer
 from chatui.conversation.playback import Player
 from chatui.conversation.replay_branch import resume
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_reader import parse_transcript
+from chatui.conversation.transcript_reader import read_transcript
+from chatui.conversation.transcript_writer import to_lines
 
 ROUNDS = (
     Round(
@@ -75,7 +75,7 @@ def test_after_a_reply_the_recorded_path_is_continued(store: Store) -> None:
 
 def test_a_stored_conversation_gets_the_branch(store: Store) -> None:
     (id,) = store.add_conversations([WHOLE])
-    again = parse_transcript(transcript_writer.dumps(store.transcript(id)).encode(), "x")
+    again = read_transcript("".join(to_lines(store.transcript(id))).encode(), name="x")
     query, whole_reply = after(8, again).point, after(9, again).point
     assert query is not None and whole_reply is not None
     assert resume(store, again, query) == id

@@ -14,11 +14,11 @@ import jsonschema
 import pytest
 from example_transcripts import DOCS, check, example, lines
 
-from chatui.conversation import transcript_writer
 from chatui.conversation.exports import write_atomically
 from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_reader import parse_transcript, read_transcript
+from chatui.conversation.transcript_reader import read_transcript
+from chatui.conversation.transcript_writer import to_lines
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_transcript_is_read_as_written_and_matches_the_schema(file: Path) -> None:
-    write_atomically(file, transcript_writer.dumps(example()))
+    write_atomically(file, "".join(to_lines(example())))
     assert read_transcript(file) == example()
     assert [this.id for this in example().path()] == [1, 3]
     check(file.read_bytes())
 
 
 def test_the_schema_refuses_wrong_events() -> None:
-    data = transcript_writer.dumps(example()).encode()
+    data = "".join(to_lines(example())).encode()
     wrong: tuple[tuple[str, str, Any], ...] = (
         ("query", "text", 5),
         ("token", "id", "x"),
@@ -59,12 +59,12 @@ def test_the_example_of_the_documentation_is_read_and_valid() -> None:
     assert example is not None
     data = example[1].replace("sha256:…", "sha256:" + "0" * 64).encode()
     check(data)
-    (one,) = parse_transcript(data, "x").rounds
+    (one,) = read_transcript(data, name="x").rounds
     assert (one.reply, one.seed, one.state) == ("床前明月光", 7, "done")
 
 
 def test_a_file_has_no_control_characters(file: Path) -> None:
-    write_atomically(file, transcript_writer.dumps(example()))
+    write_atomically(file, "".join(to_lines(example())))
     text = file.read_text(encoding="utf-8")
     assert "静夜思" in text
     assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
@@ -145,10 +145,10 @@ def test_exporting_and_importing_random_conversations_is_lossless(tmp_path: Path
     store = Store(tmp_path / "c.db", clock=clock)
     for seed in range(25):
         id_ = fill(store, random.Random(seed))
-        written = transcript_writer.dumps(store.transcript(id_))
+        written = "".join(to_lines(store.transcript(id_)))
         check(written.encode())
-        read = parse_transcript(written.encode(), "x")
-        assert transcript_writer.dumps(read) == written, seed
+        read = read_transcript(written.encode(), name="x")
+        assert "".join(to_lines(read)) == written, seed
         (copy,) = store.add_conversations([read])
         whole = store.transcript(id_)
         about, rounds, pieces = whole.conversation, whole.rounds, whole.pieces
@@ -181,7 +181,7 @@ def test_a_saved_conversation_is_exported(tmp_path: Path, file: Path) -> None:
     store.finish_round(ended, [Piece(0.1, "甲", 3, float("-inf"))])
     two = store.add_round(c, one.id, "二")
     store.append_pieces(two.id, [Piece(0.2, "乙")])
-    write_atomically(file, transcript_writer.dumps(store.transcript(c)))
+    write_atomically(file, "".join(to_lines(store.transcript(c))))
     back = read_transcript(file)
     assert [(r.id, r.parent_id, r.query, r.reply, r.state) for r in back.rounds] == [
         (1, None, "一", "甲", "done"),
@@ -195,7 +195,7 @@ def test_a_saved_conversation_is_exported(tmp_path: Path, file: Path) -> None:
 def test_a_chain_of_five_thousand_rounds(file: Path) -> None:
     chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 5_001))
     whole = Transcript(Conversation(0, "t", 0, 0, 5_000, 5_000), chain)
-    write_atomically(file, transcript_writer.dumps(whole))
+    write_atomically(file, "".join(to_lines(whole)))
     assert read_transcript(file).path() == chain
 
 
@@ -218,7 +218,7 @@ def test_an_export_is_a_consistent_snapshot(tmp_path: Path) -> None:
         for _ in range(30):
             exported = store.transcript(c)
             assert len(exported.path()) == exported.conversation.round_count
-            parse_transcript(transcript_writer.dumps(exported).encode(), "x")
+            read_transcript("".join(to_lines(exported)).encode(), name="x")
     finally:
         done.set()
         talking.join()

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from example_transcripts import example, lines, version_1
 
-from chatui.conversation import transcript_writer
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
-from chatui.conversation.transcript_reader import parse_transcript, read_transcript
+from chatui.conversation.transcript_reader import read_transcript
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 
 
@@ -24,23 +24,23 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_truncated_after_the_header_is_readable() -> None:
-    data = transcript_writer.dumps(example()).encode()
+    data = "".join(to_lines(example())).encode()
     header = data.index(b"\n")
     for length in range(0, len(data), 2):
         if length < header:
             with pytest.raises(ChatuiError):
-                parse_transcript(data[:length], "x")
+                read_transcript(data[:length], name="x")
             continue
-        read = parse_transcript(data[:length], "x")
+        read = read_transcript(data[:length], name="x")
         whole = data[: data.rfind(b"\n", 0, length + 1) + 1]
         if length and data[length - 1 : length] == b"\n":
-            assert read == parse_transcript(whole, "x")
+            assert read == read_transcript(whole, name="x")
         assert all(each.state != "streaming" for each in read.rounds)
 
 
 def changed(place: int, **values: object) -> bytes:
     """Return the example with values of one line replaced; line 1 is the header."""
-    document = lines(transcript_writer.dumps(example()).encode())
+    document = lines("".join(to_lines(example())).encode())
     document[place - 1] |= values
     return b"".join(json.dumps(event).encode() + b"\n" for event in document)
 
@@ -86,7 +86,7 @@ def changed(place: int, **values: object) -> bytes:
 )
 def test_invalid_files_are_a_plain_error_with_the_line(data: bytes, sentence: str) -> None:
     with pytest.raises(ChatuiError, match=sentence) as caught:
-        parse_transcript(data, "x.json")
+        read_transcript(data, name="x.json")
     assert "x.json" in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -94,7 +94,7 @@ def test_invalid_files_are_a_plain_error_with_the_line(data: bytes, sentence: st
 def test_readable_lines_are_kept_with_on_fault() -> None:
     data = changed(8, parent=99).replace(b'"id": 5', b'"id": "5"').replace(b'"mood"', b"mood")
     faults: list[UnreadableRecord] = []
-    read = parse_transcript(data, "x", faults.append)
+    read = read_transcript(data, faults.append, name="x")
     assert [fault.line for fault in faults] == [4, 5, 8]
     # The events of the unreadable round 2 are skipped without further faults.
     assert [each.id for each in read.rounds] == [1, 3, 4, 5]
@@ -111,18 +111,18 @@ def test_readable_lines_are_kept_with_on_fault() -> None:
     ],
 )
 def test_byte_order_marks_line_ends_and_encodings(encode: Any, file: Path) -> None:
-    file.write_bytes(encode(transcript_writer.dumps(example())))
+    file.write_bytes(encode("".join(to_lines(example()))))
     assert read_transcript(file) == example()
 
 
 def test_other_encodings(file: Path) -> None:
     one = Transcript(Conversation(0, "春", 1, 1, 1, 1), (Round(1, 0, None, "问", "答", "done"),))
-    file.write_bytes(transcript_writer.dumps(one).encode("gbk"))
+    file.write_bytes("".join(to_lines(one)).encode("gbk"))
     assert read_transcript(file, encoding="gbk").rounds[0].reply == "答"
     with pytest.raises(ChatuiError):
         read_transcript(file)
     # Torn in the middle of a character.
-    file.write_bytes(transcript_writer.dumps(one).encode("utf-16")[:-3])
+    file.write_bytes("".join(to_lines(one)).encode("utf-16")[:-3])
     assert [(each.query, each.state) for each in read_transcript(file).rounds] == [
         ("问", "interrupted")
     ]
@@ -135,12 +135,12 @@ def test_version_1_is_still_read(indent: int | None) -> None:
     pieces = {number: whole.pieces[number] for number in (2, 3, 4)} | {1: plain}
     whole = replace(whole, pieces=pieces)
     data = json.dumps(version_1(whole), indent=indent).encode()
-    assert parse_transcript(b"\xef\xbb\xbf" + data, "x") == whole
+    assert read_transcript(b"\xef\xbb\xbf" + data, name="x") == whole
     for wrong in (b'"state": "asleep"', b'"state": 5'):
         with pytest.raises(ChatuiError, match="damaged"):
-            parse_transcript(data.replace(b'"state": "done"', wrong), "x")
+            read_transcript(data.replace(b'"state": "done"', wrong), name="x")
     with pytest.raises(ChatuiError, match="not a complete"):
-        parse_transcript(data[: len(data) // 2], "x")
+        read_transcript(data[: len(data) // 2], name="x")
 
 
 def test_tokens_after_the_end_and_surrogates_are_kept() -> None:
@@ -150,7 +150,7 @@ def test_tokens_after_the_end_and_surrogates_are_kept() -> None:
     stop = '{"t": 2, "type": "stop", "round": 1, "state": "done"}\n'
     head = '{"format": "chatui-transcript", "version": 2, "start": 1}\n'
     text = head + query + token % "\\ud800" + stop + token % "b" + stop
-    read = parse_transcript(text.encode(), "x")
+    read = read_transcript(text.encode(), name="x")
     assert [piece.text for piece in read.pieces[1]] == ["\ud800", "b"]
     assert read.pieces[1][0].alternatives == ((1, "\ud800", 0.5),)
     assert read.rounds[0].reply == "\ud800b" and len(read.pieces) == 1

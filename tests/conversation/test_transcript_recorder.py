@@ -14,11 +14,11 @@ import pytest
 from example_transcripts import check, lines
 
 from chatui.catalog.model_description import model_description, weights_fingerprint
-from chatui.conversation import transcript_writer
 from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_reader import parse_transcript, read_transcript
+from chatui.conversation.transcript_reader import read_transcript
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded, ModelSpec
 
@@ -95,8 +95,9 @@ def test_a_recording_equals_the_stored_conversation(tmp_path: Path) -> None:
     one, _ = talk(store)
     check(file.read_bytes())
     recorded = read_transcript(file)
-    exported = parse_transcript(
-        transcript_writer.dumps(store.transcript(one.conversation_id)).encode(), "x"
+    exported = read_transcript(
+        "".join(to_lines(store.transcript(one.conversation_id))).encode(),
+        name="x",
     )
     same = replace(exported.conversation, updated_at=recorded.conversation.updated_at)
     assert replace(recorded, others=()) == replace(exported, conversation=same)
@@ -158,7 +159,7 @@ def test_a_full_disk_is_reported_once_and_ends_the_recording(
     store.add_round(one.conversation_id, one.id, "三问")
     assert len(problems) == 1 and "No space left" in problems[0]
     assert len(store.all_rounds(one.conversation_id)) == 4
-    assert len(parse_transcript(file.read_bytes(), "x").rounds) == 2
+    assert len(read_transcript(file.read_bytes(), name="x").rounds) == 2
     assert file.stat().st_size <= size + 20
     store.close()
 

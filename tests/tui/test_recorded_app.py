@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chatui.conversation.transcript_reader import parse_transcript, read_transcript
+from chatui.conversation.transcript_reader import read_transcript
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
-from chatui.conversation.transcript_writer import dumps
+from chatui.conversation.transcript_writer import to_lines
 
 
 async def test_the_app_records_a_transcript(drive: Any, tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ async def test_the_app_records_a_transcript(drive: Any, tmp_path: Path) -> None:
         ]
         assert [each["type"] for each in read.others] == ["model"]
         exported = store.transcript(app.rounds[0].conversation_id)
-        assert read.rounds == parse_transcript(dumps(exported).encode(), "x").rounds
+        assert read.rounds == read_transcript("".join(to_lines(exported)).encode(), name="x").rounds
     store.close()
 
 

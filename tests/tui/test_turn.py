@@ -14,9 +14,10 @@ from scripted_backend import ScriptedBackend
 
 from chatui.backends import registry
 from chatui.cli.request import read_history
-from chatui.conversation import exports, transcript_writer
+from chatui.conversation import exports
 from chatui.conversation.rounds import Piece
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -153,7 +154,7 @@ async def test_the_text_of_an_interrupted_reply_is_in_the_next_prompt(tmp_path: 
         await on.settled()
         assert on.backend.requests[-1].history == (("甲", "春风"),)
         file = tmp_path / "exported.json"
-        file.write_text(transcript_writer.dumps(on.store.transcript(conversation)))
+        file.write_text("".join(to_lines(on.store.transcript(conversation))))
         assert read_history(str(file)) == (("甲", "春风"), ("乙", "好"))
         exported = exports.to_markdown(on.store.transcript(conversation))
         assert "春风\n\n*interrupted*" in exported
@@ -550,7 +551,7 @@ async def test_thinking_is_recorded_with_the_round_and_used_to_regenerate_it() -
         await on.settled()
         assert [asked.think for asked in on.backend.requests] == [False, True, False]
         assert on.turns.conversation is not None
-        written = transcript_writer.dumps(on.store.transcript(on.turns.conversation.id))
+        written = "".join(to_lines(on.store.transcript(on.turns.conversation.id)))
         assert '"think":false' in written
 
 
