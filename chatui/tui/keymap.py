@@ -22,8 +22,8 @@ from chatui.locales import say
 from chatui.text import in_quotes
 
 _SCREENS = (
-    *("adapter_picker", "chat", "command_palette", "compare", "conversations"),
-    *("help", "model_picker", "questions", "variant_picker"),
+    *("adapter_picker", "chat", "compare", "help", "model_picker", "picker"),
+    *("questions", "replay_screen", "tree_map", "variant_picker"),
 )
 """Screen modules that, with the panels, import every class with bindings."""
 _PANELS = ("find_bar", "token_panel", "settings_panel", "side_bar")

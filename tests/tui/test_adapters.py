@@ -73,10 +73,15 @@ def test_adapters_are_found_in_caches_and_model_folders(tmp_path: Path, settings
     (tmp_path / "models" / "chatglm-lora.pt").write_bytes(b"")
     given = Adapter(str(tmp_path / "models" / "poems"), 0.5)
     found = found_adapters(settings, (given,))
-    titles = [one.summary.title for one in found]
+    titles = [summary.title for summary in found.values()]
     assert titles == ["poems", "chatglm-lora.pt", "couplets", "me/luotuo-lora"]
-    assert found[0].adapter == given, "the one that was given counts, with its scale"
-    assert [one.summary.base for one in found] == ["owner/base", "", "owner/base", "owner/base"]
+    assert next(iter(found)) == given, "the one that was given counts, with its scale"
+    assert [summary.base for summary in found.values()] == [
+        "owner/base",
+        "",
+        "owner/base",
+        "owner/base",
+    ]
 
 
 @pytest.mark.parametrize(

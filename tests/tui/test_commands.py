@@ -17,10 +17,8 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.tui import clipboard, commands
 from chatui.tui.app import ChatApp
-from chatui.tui.screens.command_palette import CommandPaletteScreen
-from chatui.tui.screens.conversations import ConversationPicker
-from chatui.tui.screens.export_format_picker import ExportFormatPicker
 from chatui.tui.screens.help import HelpScreen
+from chatui.tui.screens.picker import CommandPaletteScreen, ConversationPicker, ExportFormatPicker
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.user_prompts import UserPrompt, user_prompts
 from chatui.tui.widgets.completion_list import CompletionList

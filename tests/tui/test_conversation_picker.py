@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.screens.conversations import ConversationPicker
+from chatui.tui.screens.picker import ConversationPicker
 from chatui.tui.screens.questions import LineQuestion
 
 

@@ -16,10 +16,9 @@ from chatui.tui.app import ChatApp
 from chatui.tui.keymap import key_label
 from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.conversations import ConversationPicker
 from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.model_picker import ModelPicker
-from chatui.tui.screens.picker import Picker
+from chatui.tui.screens.picker import ConversationPicker, Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
 from chatui.tui.screens.replay_screen import ReplayScreen
 from chatui.tui.widgets.key_line import KeyLine

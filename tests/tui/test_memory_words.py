@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatui.catalog import ModelEntry
 from chatui.catalog.memory_need import CacheSize
 from chatui.messages import Loaded
-from chatui.tui.screens.model_rows import memory_words, model_row
+from chatui.tui.screens.model_picker import memory_words, model_row
 from chatui.tui.widgets.status_line import StatusLine
 
 LLAMA = ModelEntry(

@@ -13,7 +13,7 @@ from chatui import catalog
 from chatui.catalog import ModelEntry
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
-from chatui.tui.screens import model_picker, model_rows
+from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelPicker
 
@@ -187,10 +187,11 @@ def test_variants_of_a_system_share_one_description(lacking: tuple[str, ...]) ->
     variants = [
         ModelEntry(name, "preset", name, "A family.", **about) for name in ("bell-7b", "bell")
     ]
-    listed = model_rows.grouped_rows(variants, (), ())
-    assert [each.plain.count("A family.") for each in listed.headings.values()] == [1]
-    assert all("A family." not in each.plain for each in listed.rows)
-    assert ("too large" in listed.rows[0].plain) is bool(lacking)
+    listed = list(model_picker.grouped(variants, ()))
+    assert [heading.plain.count("A family.") for _, heading, _ in listed] == [1, 1]
+    rows = [model_picker.variant_row(entry).plain for entry, _, _ in listed]
+    assert all("A family." not in row for row in rows)
+    assert ("too large" in rows[0]) is bool(lacking)
 
 
 def test_models_to_download_are_grouped_by_system() -> None:
@@ -200,7 +201,7 @@ def test_models_to_download_are_grouped_by_system() -> None:
             usable=False, memory_bytes=int(gigabytes * 1e9), disk_bytes=1000, system=system,
         )  # fmt: skip
 
-    listed = model_rows.grouped_rows(
+    listed = model_picker.grouped(
         (
             preset("moss", "moss", 33, "moss"),
             preset("qwen3-8b", "qwen3", 16, "chat-template"),
@@ -210,19 +211,18 @@ def test_models_to_download_are_grouped_by_system() -> None:
             ModelEntry("gpu:qwen", "server", "gpu:qwen"),
             *ENTRIES[1:3],
         ),
-        current=("shiyou",),
         recent=("xuxie", "gone"),
     )
-    names = [entry.reference for entry in listed.entries]
-    assert names == [
-        *("xuxie", "shiyou", "gpu:qwen"),
-        *("qwen3", "qwen3-8b", "qwen3-huge", "moss", "t5"),
+    title, download, bad = "On this machine", "To download (Enter asks first)", "Not usable here"
+    assert [(entry.reference, heading.plain) for entry, heading, _ in listed] == [
+        *((name, title) for name in ("xuxie", "shiyou")),
+        ("gpu:qwen", "On servers"),
+        *(
+            (name, f"{download}\n  qwen3  About qwen3.")
+            for name in ("qwen3", "qwen3-8b", "qwen3-huge")
+        ),
+        ("moss", "  moss  About moss."),
+        ("t5", f"{bad}\n  t5"),
     ]
-    assert {index: text.plain for index, text in listed.headings.items()} == {
-        0: "On this machine",
-        2: "On servers",
-        3: "To download (Enter asks first)\n  qwen3  About qwen3.",
-        6: "  moss  About moss.",
-        7: "Not usable here\n  t5",
-    }
-    assert "too large" in listed.rows[5].plain and "too large" not in listed.rows[3].plain
+    rows = [model_picker.variant_row(preset("x", "x", size, "moss")).plain for size in (90_000, 16)]
+    assert "too large" in rows[0] and "too large" not in rows[1]

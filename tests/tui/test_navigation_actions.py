@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList
 from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.settings import Settings
-from chatui.tui.screens.conversations import ConversationPicker
+from chatui.tui.screens.picker import ConversationPicker
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.widgets.find_bar import FindBar
 from chatui.tui.widgets.round_list import RoundList

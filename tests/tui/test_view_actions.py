@@ -12,7 +12,7 @@ from saved_conversations import add_conversation, add_round
 from chatui.conversation.rounds import RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.tui.context_use import describe, measure_context_use, meter
-from chatui.tui.screens.tree_map import MAX_DEPTH, TreePicker, tree_nodes
+from chatui.tui.screens.tree_map import MAX_DEPTH, TreePicker, tree_rows
 
 
 def a_round(id_: int, parent: int | None, query: str = "问", reply: str = "答") -> Round:
@@ -32,8 +32,7 @@ def tree_store() -> tuple[Store, int]:
 
 def test_only_versions_are_indented() -> None:
     rounds = [a_round(1, None), a_round(2, 1), a_round(3, 2), a_round(4, 2), a_round(5, 3)]
-    nodes = tree_nodes(rounds)
-    assert [(node.prefix, node.round.id) for node in nodes] == [
+    assert [(prefix, round_.id) for round_, prefix in tree_rows(rounds)] == [
         ("", 1), ("", 2), ("├ ", 3), ("│ ", 5), ("└ ", 4)
     ]  # fmt: skip
 
@@ -43,8 +42,8 @@ def test_a_deep_tree_is_flattened_to_fit_the_screen() -> None:
     for id_ in range(2, 4000, 2):
         rounds += [a_round(id_, rounds[-2 if id_ > 2 else 0].id), a_round(id_ + 1, 1)]
         rounds[-1] = a_round(id_ + 1, rounds[-2].parent_id)
-    assert max(len(node.prefix) for node in tree_nodes(rounds)) <= 2 * MAX_DEPTH + 2
-    assert len(tree_nodes(rounds)) == len(rounds)
+    assert max(len(prefix) for _, prefix in tree_rows(rounds)) <= 2 * MAX_DEPTH + 2
+    assert len(tree_rows(rounds)) == len(rounds)
 
 
 @pytest.mark.parametrize("size", [(140, 45), (40, 12)])

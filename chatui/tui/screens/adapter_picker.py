@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,8 +25,9 @@ from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import in_quotes, one_line
 from chatui.tui.model_names import adapter_title
-from chatui.tui.screens.picker import OrderedPicker
-from chatui.tui.widgets.pick_list import matches
+from chatui.tui.screens.picker import WORDS, OrderedPicker
+from chatui.tui.screens.questions import LineQuestion
+from chatui.tui.widgets.pick_list import ListRow, matches
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
 
@@ -46,49 +46,33 @@ def how_to_get_adapters(model: str, reference: str, presets: Sequence[str]) -> s
     return say(f"organise.adapters.{key}", model=model, reference=reference, preset=name)
 
 
-@dataclass(frozen=True)
-class FoundAdapter:
-    """An adapter in the list; compared by its path and scale.
-
-    Attributes:
-        summary: its own description.
-    """
-
-    adapter: Adapter
-    summary: AdapterSummary = field(compare=False)
-
-
-def found_adapters(settings: Settings, given: tuple[Adapter, ...] = ()) -> tuple[FoundAdapter, ...]:
+def found_adapters(
+    settings: Settings, given: tuple[Adapter, ...] = ()
+) -> dict[Adapter, AdapterSummary]:
     """Return the adapters ``given``, then others in the hubs' caches and the settings' folders."""
     paths = {Path(one.path).absolute() for one in given}
     on_disk = (each for each in list_adapters(settings) if Path(each.path).absolute() not in paths)
-    return (
-        *(FoundAdapter(one, _summary(one)) for one in given),
-        *(FoundAdapter(Adapter(each.path), each) for each in on_disk),
-    )
+    return {one: _summary(one) for one in given} | {Adapter(each.path): each for each in on_disk}
 
 
 def _summary(adapter: Adapter) -> AdapterSummary:
     """Return an adapter's description; only its name if its config cannot be read."""
+    title = adapter_title(adapter.path)
     try:
-        return describe_adapter(Path(adapter.path), adapter_title(adapter.path))
+        return describe_adapter(Path(adapter.path), title)
     except (ChatuiError, OSError):
-        return _name_only(adapter)
+        return AdapterSummary(adapter.path, title)
 
 
-def _name_only(adapter: Adapter) -> AdapterSummary:
-    return AdapterSummary(adapter.path, adapter_title(adapter.path))
-
-
-def adapter_at(words: str) -> FoundAdapter:
+def adapter_at(words: str) -> Adapter:
     """Return the adapter at ``PATH[@SCALE]``; raises ChatuiError if it cannot be read."""
     adapter = named_adapter(words)
     try:
-        summary = describe_adapter(Path(adapter.path), adapter_title(adapter.path))
+        describe_adapter(Path(adapter.path))
     except OSError as error:
         message = say("catalog.no_such_adapter", path=in_quotes(adapter.path))
         raise ChatuiError(message) from error
-    return FoundAdapter(adapter, summary)
+    return adapter
 
 
 def adapter_details(summary: AdapterSummary) -> str:
@@ -103,7 +87,7 @@ def adapter_details(summary: AdapterSummary) -> str:
     return " · ".join(filter(None, facts))
 
 
-class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
+class AdapterPicker(OrderedPicker[Adapter]):
     """Lists adapters, those in use first; returns the adapters to use, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -130,18 +114,14 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
             given: adapters to offer besides those found on the disk.
             reference: the value of ``--model`` for the base.
         """
-        super().__init__(
-            say("tui.adapters.title", model=one_line(model, 40)),
-            say("tui.adapters.keys"),
-            say("tui.adapters.search"),
-            say("tui.adapters.looking"),
-        )
-        self._settings = settings
         self._model, self._reference = one_line(model, 40), one_line(reference or model, 60)
+        words = (say(f"tui.adapters.{part}", model=self._model) for part in WORDS)
+        super().__init__(*words, message=say("tui.adapters.looking"))
+        self._settings = settings
         self._how_to_get = ""
         self._given = tuple(dict.fromkeys((*on, *given)))
-        self.chosen = [FoundAdapter(one, _name_only(one)) for one in on]
-        self._found: tuple[FoundAdapter, ...] | None = None
+        self.chosen = list(on)
+        self._found: dict[Adapter, AdapterSummary] | None = None
 
     async def find(self, words: str) -> None:
         """List the adapters that match; the first call reads the disk in a thread."""
@@ -150,50 +130,48 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
             presets = await asyncio.to_thread(adapter_presets_for, self._reference)
             self._how_to_get = how_to_get_adapters(self._model, self._reference, presets)
         matching = [
-            found
-            for found in self._found
-            if matches(words, found.summary.title, found.summary.base)
+            adapter
+            for adapter, summary in self._found.items()
+            if matches(words, summary.title, summary.base)
         ]
         self._list(sorted(matching, key=self._sort_key), self.highlighted)
 
-    def refresh_list(self, highlighted: FoundAdapter) -> None:
+    def refresh_list(self, highlighted: Adapter) -> None:
         self._list(self.shown, highlighted)
 
     def action_order(self, step: int) -> None:
         """Move the highlighted adapter before or after its neighbour."""
-        found = self.highlighted
-        if found is None or found not in self.chosen:
+        adapter = self.highlighted
+        if adapter is None or adapter not in self.chosen:
             return
-        here = self.chosen.index(found)
+        here = self.chosen.index(adapter)
         there = here + step
         if 0 <= there < len(self.chosen):
             self.chosen[here], self.chosen[there] = self.chosen[there], self.chosen[here]
-            self._list(sorted(self.shown, key=self._sort_key), found)
+            self._list(sorted(self.shown, key=self._sort_key), adapter)
 
     def action_choose(self) -> None:
-        self.dismiss(tuple(found.adapter for found in self.chosen))
+        self.dismiss(tuple(self.chosen))
 
-    def _sort_key(self, found: FoundAdapter) -> int:
-        return self.position(found) or len(self.chosen) + 1
+    def _sort_key(self, adapter: Adapter) -> int:
+        return self.position(adapter) or len(self.chosen) + 1
 
-    def _list(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:
-        index = items.index(highlighted) if highlighted in items else 0
-        self.show(items, [self._row(found) for found in items], index, "")
-        self.show_message(self._how_to_get if len(items) < _FEW_ADAPTERS else "")
+    def _list(self, adapters: list[Adapter], highlighted: Adapter | None) -> None:
+        self.show([ListRow(each, self._row(each)) for each in adapters], "", highlighted)
+        self.show_message(self._how_to_get if len(adapters) < _FEW_ADAPTERS else "")
 
-    def _row(self, found: FoundAdapter) -> Content:
-        scale = found.adapter.scale
+    def _row(self, adapter: Adapter) -> Content:
+        assert self._found is not None
+        summary = self._found[adapter]
         return Content.assemble(
-            self.title_row(found, one_line(found.summary.title)),
-            (f"  ×{scale:g}" if scale != 1 else "", "$foreground-muted"),
-            (f"\n    {adapter_details(found.summary)}", "$foreground-muted"),
+            self.title_row(adapter, one_line(summary.title)),
+            (f"  ×{adapter.scale:g}" if adapter.scale != 1 else "", "$foreground-muted"),
+            (f"\n    {adapter_details(summary)}", "$foreground-muted"),
         )
 
     @work
     async def action_name(self) -> None:
         """Add an adapter whose path the user types, as ``PATH[@SCALE]``."""
-        from chatui.tui.screens.questions import LineQuestion
-
         words = await self.app.push_screen_wait(LineQuestion(say("organise.adapters.name"), ""))
         if not words or self._found is None:
             return
@@ -203,7 +181,7 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
             self.app.tell_user(str(error))
             return
         if named not in self._found:
-            self._found = (named, *self._found)
+            self._found = {named: await asyncio.to_thread(_summary, named), **self._found}
         if named not in self.chosen:
             self.chosen.append(named)
         await self.find("")

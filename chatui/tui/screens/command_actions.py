@@ -104,7 +104,7 @@ class CommandActions(ImportExportActions):
             self._box.focus()
 
     async def action_palette(self) -> None:
-        from chatui.tui.screens.command_palette import CommandPaletteScreen
+        from chatui.tui.screens.picker import CommandPaletteScreen
 
         async def take(chosen: Command | None) -> None:
             if chosen is None:

@@ -80,9 +80,8 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     """
     from chatui.tui.screens.adapter_picker import AdapterPicker
     from chatui.tui.screens.compare import CompareScreen
-    from chatui.tui.screens.conversations import ConversationPicker
     from chatui.tui.screens.model_picker import ModelPicker
-    from chatui.tui.screens.picker import Picker
+    from chatui.tui.screens.picker import ConversationPicker, Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
     from chatui.tui.screens.replay_screen import ReplayScreen
     from chatui.tui.screens.variant_picker import VariantPicker

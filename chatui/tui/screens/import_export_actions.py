@@ -17,7 +17,7 @@ from chatui.tui.screens.query_actions import QueryActions
 
 if TYPE_CHECKING:
     from chatui.conversation.export_formats import ExportFormat
-    from chatui.tui.screens.export_format_picker import FormatChoice
+    from chatui.tui.screens.picker import FormatChoice
 
 _ALL = "all"
 _MAX_SKIPPED_SHOWN = 3
@@ -34,7 +34,7 @@ class ImportExportActions(QueryActions):
             path: "" asks for format and file; ``all`` also asks, and exports all conversations.
         """
         from chatui.conversation.export_formats import format_of
-        from chatui.tui.screens.export_format_picker import ExportFormatPicker
+        from chatui.tui.screens.picker import ExportFormatPicker
 
         all_of_them = path == _ALL
         if path and not all_of_them:

@@ -94,7 +94,7 @@ class ModelActions(ViewActions):
         from chatui.tui.screens.adapter_picker import adapter_at
 
         with self.reporting_errors():
-            adapter = (await asyncio.to_thread(adapter_at, path)).adapter
+            adapter = await asyncio.to_thread(adapter_at, path)
             self._remember_adapters(adapter)
             self._switch(with_adapters(self.app.turns.spec, (adapter,)))
 

@@ -13,7 +13,7 @@ from chatui.locales import say
 from chatui.tui.screens.model_actions import ModelActions
 
 if TYPE_CHECKING:
-    from chatui.tui.screens.conversations import ConversationPicker
+    from chatui.tui.screens.picker import ConversationPicker
     from chatui.tui.widgets.conversation_list import ChosenConversation, ConversationList
     from chatui.tui.widgets.side_bar import SideBar
 
@@ -49,7 +49,7 @@ class NavigationActions(ModelActions):
 
     async def action_conversations(self, words: str = "") -> None:
         """List the conversations, or those that contain ``words``."""
-        from chatui.tui.screens.conversations import ConversationPicker
+        from chatui.tui.screens.picker import ConversationPicker
 
         turns = self.app.turns
         picker = self._picker = ConversationPicker(self.app.store, turns.drop_conversation)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from typing import ClassVar, Generic
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,11 +14,22 @@ from textual.content import Content
 from textual.events import Click, Resize
 from textual.screen import ModalScreen, ScreenResultType
 
+from chatui import pinyin
+from chatui.conversation.export_formats import EXPORT_FORMATS, ExportFormat
+from chatui.conversation.rounds import Conversation
+from chatui.locales import say
+from chatui.tui.commands import Command, search
 from chatui.tui.editing import LineInput
 from chatui.tui.screens import LOW_BELOW_ROWS, SHORT_BELOW_ROWS
-from chatui.tui.widgets.pick_list import Item, PickList
+from chatui.tui.widgets.completion_list import command_row
+from chatui.tui.widgets.conversation_list import ChosenConversation, ConversationList
+from chatui.tui.widgets.pick_list import Item, ListRow, PickList, matches
 
-Result = TypeVar("Result")
+WORDS = ("title", "keys", "search")
+"""The names of a picker's sentences, as :class:`PickList` takes them."""
+
+FormatChoice = tuple[ExportFormat, bool]
+"""A format, and whether tokens are coloured by their probability."""
 
 
 class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
@@ -54,7 +67,7 @@ class WordInput(LineInput):
         return key != "space" and super().check_consume_key(key, character)
 
 
-class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Item]):
+class OrderedPicker(Picker[tuple[Item, ...] | None, Item]):
     """Returns several items in an order; Space or a click chooses an item, or removes it.
 
     Attributes:
@@ -64,8 +77,8 @@ class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Ite
     SEARCH_BOX = WordInput
     MAX_CHOSEN: ClassVar[int | None] = None
 
-    def __init__(self, title: str, keys: str, search: str, message: str = "") -> None:
-        super().__init__(title, keys, search, message)
+    def __init__(self, *words: str, message: str = "") -> None:
+        super().__init__(*words, message=message)
         self.chosen: list[Item] = []
 
     async def action_toggle_item(self) -> None:
@@ -94,3 +107,71 @@ class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Ite
         position = self.position(item)
         mark = (f"{position} ● ", "$primary") if position else ("  ○ ", "dim")
         return Content.assemble(mark, (title, "bold" if position else ""))
+
+
+class CommandPaletteScreen(Picker[Command, Command]):
+    """Ctrl+P: finds commands by name, description, or pinyin."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+p", "cancel", "tui.keys.close"),
+    ]
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        super().__init__(*(say(f"tui.palette.{part}") for part in WORDS))
+        self._commands = tuple(commands)
+
+    async def find(self, words: str) -> None:
+        if words:
+            await asyncio.to_thread(pinyin.prepare)
+        found = search(self._commands, words)
+        self.show((ListRow(each, command_row(each)) for each in found), say("tui.palette.none"))
+
+    def choose(self, item: Command) -> None:
+        self.dismiss(item)
+
+
+class ExportFormatPicker(Picker[FormatChoice | None, FormatChoice]):
+    """Lists the export formats, with and without probabilities."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title, say("export.keys"), say("export.search"))
+
+    async def find(self, words: str) -> None:
+        rows: list[ListRow[FormatChoice]] = []
+        for format in EXPORT_FORMATS:
+            name = say(f"export.format.{format.name}")
+            names = [name]
+            if format.shows_probabilities:
+                names.append(say("export.with_probabilities", form=name))
+            for shown in names:
+                if matches(words, format.name, format.suffix, shown):
+                    text = Content.assemble(shown, (f"  {format.suffix}", "$foreground-muted"))
+                    rows.append(ListRow((format, shown is not name), text))
+        self.show(rows, say("export.none"))
+
+    def choose(self, item: FormatChoice) -> None:
+        self.dismiss(item)
+
+
+class ConversationPicker(ConversationList, Picker[ChosenConversation | None, Conversation]):
+    """Ctrl+B: lists conversations; returns the chosen one.
+
+    Attributes:
+        deleted: ids of the conversations deleted here.
+        renamed: True if a conversation was renamed.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+b", "cancel", "tui.keys.close"),
+    ]
+    deleted: frozenset[int] = frozenset()
+    renamed = False
+
+    def on_conversation_list_deleted(self, event: ConversationList.Deleted) -> None:
+        self.deleted |= {event.conversation_id}
+
+    def on_conversation_list_renamed(self) -> None:
+        self.renamed = True
+
+    def choose(self, item: Conversation) -> None:
+        self.dismiss(self.choice(item))

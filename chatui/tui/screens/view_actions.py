@@ -14,7 +14,7 @@ from chatui.tui.comparison import Column
 from chatui.tui.screens.command_actions import CommandActions
 
 if TYPE_CHECKING:
-    from chatui.tui.screens.variants import Variant
+    from chatui.tui.screens.variant_picker import Variant
 
 
 class ViewActions(CommandActions):
@@ -66,7 +66,7 @@ class ViewActions(CommandActions):
         self, query: str, sibling: Round | None, chosen: tuple[Variant, ...]
     ) -> None:
         from chatui.tui.screens.compare import CompareScreen
-        from chatui.tui.screens.variants import make_column
+        from chatui.tui.screens.variant_picker import make_column
 
         turns = self.app.turns
         with self.reporting_errors(*([query] if query else [])):

@@ -24,7 +24,7 @@ from chatui.locales import say
 from chatui.readable import local_time
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import display_name
-from chatui.tui.widgets.pick_list import PickList
+from chatui.tui.widgets.pick_list import ListRow, PickList
 
 _MAX_HITS = 100
 
@@ -51,20 +51,12 @@ def day_of(conversation: Conversation, now: float) -> str:
     return say(f"tui.conversations.{words}") if words else then.isoformat()
 
 
-def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int, Content]:
-    """Return a heading for each day, by the index of its first conversation.
-
-    Pinned conversations come first, under a heading of their own.
-    """
-    headings = {}
-    before = ""
-    for index, conversation in enumerate(conversations):
-        pinned = say("organise.list.pinned")
-        day = pinned if conversation.pinned else day_of(conversation, now)
-        if day != before:
-            headings[index] = Content.styled(day, "bold $primary")
-        before = day
-    return headings
+def heading_of(conversation: Conversation, now: float) -> Content:
+    """Return the heading above a conversation: pinned ones come first, under their own."""
+    pinned = say("organise.list.pinned")
+    return Content.styled(
+        pinned if conversation.pinned else day_of(conversation, now), "bold $primary"
+    )
 
 
 def conversation_row(
@@ -156,33 +148,25 @@ class ConversationList(PickList[Conversation]):
         cancelled = self._cancelled = threading.Event()
         store, (text, tag) = self._store, split_tag(words)
         self._hits = {}
-        try:
-            if text.strip():
-                pairs = await asyncio.to_thread(
-                    store.search_conversations, text, _MAX_HITS, cancelled, tag=tag
-                )
-                self._hits = {each.id: hit for each, hit in pairs}
-                found: Sequence[Conversation] = [each for each, _ in pairs]
-            else:
-                found = await asyncio.to_thread(
-                    store.conversations,
-                    archived=self._is_archive,
-                    tag=tag,
-                    pinned_first=True,
-                )
-        except ChatuiError as error:
-            if not cancelled.is_set():
-                self.show_message(str(error))
-            return
-        rows = [
-            conversation_row(each, self._hits.get(each.id), is_open=each.id == self.open_id)
-            for each in found
-        ]
+        if text.strip():
+            pairs = await asyncio.to_thread(
+                store.search_conversations, text, _MAX_HITS, cancelled, tag=tag
+            )
+            self._hits = {each.id: hit for each, hit in pairs}
+            found: Sequence[Conversation] = [each for each, _ in pairs]
+        else:
+            found = await asyncio.to_thread(
+                store.conversations, archived=self._is_archive, tag=tag, pinned_first=True
+            )
         index = self._index_to_highlight([each.id for each in found], words)
         self._shown_words = words
-        self.show(
-            found, rows, index, self._empty_message(text, tag), day_headings(found, time.time())
-        )
+        now = time.time()
+        rows = [ListRow(each, self._row(each), heading_of(each, now)) for each in found]
+        self.show(rows, self._empty_message(text, tag), found[index] if found else None)
+
+    def _row(self, conversation: Conversation) -> Content:
+        is_open = conversation.id == self.open_id
+        return conversation_row(conversation, self._hits.get(conversation.id), is_open=is_open)
 
     def _index_to_highlight(self, ids: Sequence[int], words: str) -> int:
         """Return the index to highlight: the same conversation as before, or its successor."""

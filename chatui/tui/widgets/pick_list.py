@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import on, work
@@ -14,6 +15,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
+from chatui.errors import ChatuiError
 from chatui.text import one_line
 from chatui.tui.editing import LineInput
 from chatui.tui.widgets.key_line import KeyLine
@@ -30,12 +32,21 @@ def matches(words: str, *texts: str) -> bool:
     return all(word in known for word in words.casefold().split())
 
 
-class PickList(Generic[Item], Widget):
-    """Lists items; the search box keeps the focus while the arrow keys move in the list.
+@dataclass(frozen=True)
+class ListRow(Generic[Item]):
+    """A row of a list.
 
     Attributes:
-        shown: the listed items.
+        heading: shown above the row, unless the row before has the same.
     """
+
+    item: Item
+    text: Content
+    heading: Content | None = None
+
+
+class PickList(Generic[Item], Widget):
+    """Lists items; the search box keeps the focus while the arrow keys move in the list."""
 
     app: TurnsApp
     SEARCH_BOX: ClassVar[type[Input]] = LineInput
@@ -47,17 +58,15 @@ class PickList(Generic[Item], Widget):
         Binding("enter", "choose", "tui.keys.choose"),
     ]
 
-    def __init__(self, title: str, keys: str, search: str, message: str = "") -> None:
+    def __init__(self, *words: str, message: str = "") -> None:
         """
         Args:
-            title, keys: the line above and the key hints below.
-            search: the placeholder of the search box.
+            words: the line above, the key hints below, and the placeholder of the search box.
             message: shown below the list until the first items are listed.
         """
         super().__init__()
-        self.shown: list[Item] = []
-        self._items: list[int | None] = []
-        self._words = (title, keys, search, message)
+        self._items: list[Item | None] = []
+        self._words = (*words, message)
         self._searching: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
@@ -77,10 +86,20 @@ class PickList(Generic[Item], Widget):
     @work(exclusive=True)
     async def search(self, words: str) -> None:
         """List the items that match, and cancel a search that is still running."""
-        await self.find(words)
+        await self._find(words)
+
+    async def _find(self, words: str) -> None:
+        try:
+            await self.find(words)
+        except ChatuiError as error:
+            self.show_message(str(error))
 
     async def find(self, words: str) -> None:
-        """List the items that match ``words``; called at the start and for each change."""
+        """List the items that match ``words``; called at the start and for each change.
+
+        Raises:
+            ChatuiError: the items cannot be read; shown below the list.
+        """
         raise NotImplementedError
 
     def choose(self, item: Item) -> None:
@@ -88,41 +107,41 @@ class PickList(Generic[Item], Widget):
         raise NotImplementedError
 
     def show(
-        self,
-        items: Sequence[Item],
-        rows: Sequence[Content],
-        index: int,
-        none: str,
-        headings: Mapping[int, Content] | None = None,
+        self, rows: Iterable[ListRow[Item]], none: str, highlighted: Item | None = None
     ) -> None:
-        """List ``items`` as ``rows`` and highlight the item at ``index``.
+        """List ``rows`` and highlight an item, by default the first one.
 
         Args:
-            none: the message if there are no items.
-            headings: by the index of the item below each.
+            none: the message if there are no rows.
         """
-        self.shown = list(items)
         self._items = []
-        shown: list[Option] = []
-        for item, row in enumerate(rows):
-            if headings and item in headings:
+        options: list[Option] = []
+        heading: Content | None = None
+        for row in rows:
+            if row.heading is not None and row.heading != heading:
                 self._items.append(None)
-                shown.append(Option(headings[item], disabled=True))
-            self._items.append(item)
-            shown.append(Option(row))
-        options = self.query_one(OptionList)
-        options.clear_options()
-        options.add_options(shown)
-        if items:
-            options.highlighted = self._items.index(index)
-            if index == 0:
-                options.scroll_home(animate=False)
-        self.show_message("" if items else none)
+                options.append(Option(row.heading, disabled=True))
+            heading = row.heading
+            self._items.append(row.item)
+            options.append(Option(row.text))
+        list_ = self.query_one(OptionList)
+        list_.clear_options()
+        list_.add_options(options)
+        if shown := self.shown:
+            item = highlighted if highlighted in shown else shown[0]
+            list_.highlighted = self._items.index(item)
+            if item is shown[0]:
+                list_.scroll_home(animate=False)
+        self.show_message("" if options else none)
+
+    @property
+    def shown(self) -> list[Item]:
+        """The listed items."""
+        return [item for item in self._items if item is not None]
 
     def _item_at(self, option: int | None) -> Item | None:
         """Return the item of an option; None for a heading."""
-        item = None if option is None or option >= len(self._items) else self._items[option]
-        return None if item is None else self.shown[item]
+        return None if option is None or option >= len(self._items) else self._items[option]
 
     def show_message(self, sentence: str) -> None:
         """Show a sentence below the list; "" hides it."""
@@ -162,7 +181,7 @@ class PickList(Generic[Item], Widget):
         """Complete a running search, so that a key acts on the list of all that was typed."""
         if self._searching is not None and not self._searching.is_finished:
             self._searching.cancel()
-            await self.find(self.words)
+            await self._find(self.words)
 
     async def action_move(self, action: str) -> None:
         await self.finish_search()
