@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -159,7 +160,7 @@ def test_a_file_damaged_twice_is_refused(server: HubServer, tmp_path: Path) -> N
     server.faults.corrupted[WEIGHTS] = 2
     with pytest.raises(ChatuiError, match=r"model\.safetensors was damaged in transfer twice"):
         pull("you/one")
-    (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
+    (wanted,) = (f for f in plan("you/one", Settings()).files if f.path == WEIGHTS)
     assert wanted.kept_bytes == 0
     assert not wanted.partial.exists()
     assert hugging_face_snapshot("you/one") is None
@@ -167,7 +168,7 @@ def test_a_file_damaged_twice_is_refused(server: HubServer, tmp_path: Path) -> N
 
 def test_a_partial_file_damaged_on_disk_is_replaced(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 400_000)
-    (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
+    (wanted,) = (f for f in plan("you/one", Settings()).files if f.path == WEIGHTS)
     wanted.partial.parent.mkdir(parents=True)
     wanted.partial.write_bytes(bytes(100_000))
     done = pull("you/one")[-1]
@@ -175,7 +176,7 @@ def test_a_partial_file_damaged_on_disk_is_replaced(server: HubServer, tmp_path:
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
     other = serve_file(server, tmp_path, 300_000, "you/two")
-    (wanted,) = (f for f in plan("you/two", Settings()).files if f.listed.path == WEIGHTS)
+    (wanted,) = (f for f in plan("you/two", Settings()).files if f.path == WEIGHTS)
     wanted.partial.parent.mkdir(parents=True)
     wanted.partial.write_bytes(other + b"more than all")
     done = pull("you/two")[-1]
@@ -298,6 +299,26 @@ def test_files_fetched_separately_are_all_updated_when_the_branch_moves(
     pull("you/many/b.gguf")
     assert names_below(hugging_face_snapshot("you/many")) == {"a.gguf", "b.gguf"}
     assert server.sent["a.gguf"] == 30_000
+
+
+@pytest.mark.parametrize(
+    "path", ["../../../../evil", "/evil", "a\\..\\evil", "a//b", "c:x", "../0123/x"]
+)
+def test_paths_outside_the_folder_are_never_fetched(
+    server: HubServer, tmp_path: Path, path: str
+) -> None:
+    repository = serve_model(server, tmp_path)
+    pull("you/model")
+    before = hugging_face_snapshot("you/model")
+    assert before is not None
+    # Of a new commit, all files that are already there are fetched.
+    there = Path(os.path.normpath(before / path))
+    if there.is_relative_to(tmp_path):
+        there.parent.mkdir(exist_ok=True)
+        there.write_text("mine")
+    repository.files[path] = repository.files["README.md"]
+    repository.commit = "1" * 40
+    assert path not in {file.path for file in plan("you/model", Settings()).files}
 
 
 async def test_the_async_fetch_yields_the_plan_and_the_events(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hub_server import HubServer
 from served_models import FIRST_SHARD, pull, serve_model
 
 from chatui.catalog.fetching.fetch import FetchDone
+from chatui.catalog.fetching.hub_errors import hub_error
+from chatui.catalog.fetching.hubs import HuggingFace
 from chatui.catalog.fetching.planning import plan
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
@@ -100,6 +103,19 @@ def test_network_errors_and_offline_mode_are_one_sentence(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ChatuiError, match="HF_HUB_OFFLINE"):
         plan("you/model", Settings())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "ways"),
+    [
+        ("https://huggingface.co", "--mirror https://hf-mirror.com, --from modelscope"),
+        ("https://hf-mirror.com", "--from modelscope"),
+        ("https://me:hush@hf-mirror.com", "--from modelscope"),
+    ],
+)
+def test_a_source_that_fails_is_not_suggested(endpoint: str, ways: str) -> None:
+    error = hub_error(HuggingFace(endpoint), ConnectionError(errno.ECONNREFUSED, ""), "you/model")
+    assert str(error).endswith(f"choose another source for chatui pull: {ways}.")
 
 
 def test_a_mirror_replaces_the_hub(

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeAlias
 from uuid import uuid4
 
-from chatui.catalog.fetching.hub import PlannedFile, RepositoryPlan, Source, disk_error
+from chatui.catalog.fetching.hub_errors import disk_error
+from chatui.catalog.fetching.hubs import HubFile, Repository, Source
 from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.catalog.fetching.transfer import FetchCancelled, Transfer
 from chatui.locales import say
@@ -23,7 +24,8 @@ from chatui.settings import Settings
 
 _THREADS = 8
 _EVENT_SECONDS = 0.1
-_SPEED_WINDOW_SECONDS = 8.0
+_SPEED_SAMPLES = 80
+"""Samples of the received bytes that the speed is computed from: those of eight seconds."""
 _JOIN_SECONDS = 1.0
 
 
@@ -35,13 +37,17 @@ class FetchProgress:
         done_bytes: bytes on this disk, including earlier downloads.
         total_bytes: size of all files.
         bytes_per_second: average over the last eight seconds.
-        seconds_left: at that speed; None if nothing is received.
     """
 
     done_bytes: int
     total_bytes: int
-    bytes_per_second: float = 0.0
-    seconds_left: float | None = None
+    bytes_per_second: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time to the end at this speed; None if nothing is received."""
+        missing = self.total_bytes - self.done_bytes
+        return missing / self.bytes_per_second if self.bytes_per_second else None
 
     @property
     def share(self) -> float:
@@ -83,18 +89,14 @@ class Fetch:
     def __init__(self, plan: FetchPlan) -> None:
         self.plan = plan
         self._stopped = threading.Event()
-        self._cancelled = False
         self._failure: Exception | None = None
         self._notes: deque[str] = deque()
         self._transfers: list[Transfer] = []
-        self._waiting: deque[Transfer] = deque()
-        self._threads: list[threading.Thread] = []
-        self._seen: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque(maxlen=_SPEED_SAMPLES)
 
     def cancel(self) -> None:
         """Stop the fetch and keep the received bytes; ``events`` raises FetchCancelled."""
-        self._cancelled = True
-        self._stopped.set()
+        self._fail(FetchCancelled(say("fetching.stopped")))
 
     def events(self) -> Generator[FetchEvent, None, None]:
         """Fetch the files; blocks for a tenth of a second at most between two events.
@@ -104,98 +106,75 @@ class Fetch:
             ChatuiError: a file could not be fetched or written; the others are kept.
         """
         began = time.monotonic()
-        try:
-            self._begin()
-            self._seen.append((began, 0))
-            while self._is_running():
-                yield from self._pending_notes()
-                yield self._progress()
-            yield from self._pending_notes()
-            if self._failure:
-                raise self._failure
-            if self._cancelled:
-                raise FetchCancelled(say("fetching.stopped"))
-            for repository in self.plan.repositories:
-                _link_repository(repository)
-            yield self._progress()
-            yield FetchDone(
-                folders=tuple(repository.folder for repository in self.plan.repositories),
-                received_bytes=self._received_bytes,
-                seconds=time.monotonic() - began,
-            )
-        finally:
-            self._end()
-
-    def _begin(self) -> None:
+        self._samples.append((began, 0))
         self._transfers = [
-            Transfer(file, repository, self._stopped, self._notes.append)
+            Transfer(file, repository, self._stopped, self._notes.append, file.kept_bytes)
             for repository in self.plan.repositories
             for file in repository.files
             if not file.is_complete
         ]
-        self._waiting.extend(self._transfers)
-        for number in range(min(_THREADS, len(self._transfers))):
-            # A daemon thread: a dead connection must not keep the program from exiting.
-            thread = threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        # The threads take the transfers from one iterator, which is safe for a list's.
+        work = partial(self._work, iter(self._transfers))
+        threads: list[threading.Thread] = []
+        try:
+            for number in range(min(_THREADS, len(self._transfers))):
+                # A daemon thread: a dead connection must not keep the program from exiting.
+                thread = threading.Thread(target=work, name=f"fetch-{number}", daemon=True)
+                thread.start()
+                threads.append(thread)
+            while any(thread.is_alive() for thread in threads) and not self._stopped.is_set():
+                _join(threads, _EVENT_SECONDS)
+                yield from self._news()
+            if self._failure:
+                raise self._failure
+            for repository in self.plan.repositories:
+                _link_repository(repository)
+            yield from self._news()
+            folders = tuple(repository.folder for repository in self.plan.repositories)
+            yield FetchDone(folders, self._received_bytes, time.monotonic() - began)
+        finally:
+            # Give the transfers a moment to close their files.
+            self._stopped.set()
+            _join(threads, _JOIN_SECONDS)
+            for transfer in self._transfers:
+                transfer.release_lock()
 
-    def _work(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                transfer = self._waiting.popleft()
-            except IndexError:
+    def _work(self, transfers: Iterator[Transfer]) -> None:
+        for transfer in transfers:
+            if self._stopped.is_set():
                 return
             try:
                 transfer.run()
-            except FetchCancelled:
-                return
             except Exception as error:
-                self._failure = self._failure or error
-                self._stopped.set()
+                self._fail(error)
 
-    def _is_running(self) -> bool:
-        """Wait briefly for the threads; return whether one of them still runs."""
-        self._join(_EVENT_SECONDS)
-        return not self._stopped.is_set() and any(thread.is_alive() for thread in self._threads)
-
-    def _end(self) -> None:
-        """Stop the transfers and give them a moment to close their files."""
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
         self._stopped.set()
-        self._join(_JOIN_SECONDS)
-        for transfer in self._transfers:
-            transfer.release_lock()
-
-    def _join(self, seconds: float) -> None:
-        """Wait for all threads, for ``seconds`` altogether at most."""
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
-
-    def _pending_notes(self) -> Iterator[FetchNote]:
-        while self._notes:
-            yield FetchNote(self._notes.popleft())
 
     @property
     def _received_bytes(self) -> int:
         return sum(transfer.received_bytes for transfer in self._transfers)
 
-    def _progress(self) -> FetchProgress:
-        running = {transfer.file: transfer.done_bytes for transfer in self._transfers}
-        done = sum(running.get(file, file.listed.size_bytes) for file in self.plan.files)
-        total, rate = self.plan.total_bytes, self._bytes_per_second()
-        return FetchProgress(done, total, rate, (total - done) / rate if rate else None)
-
-    def _bytes_per_second(self) -> float:
+    def _news(self) -> Iterator[FetchNote | FetchProgress]:
+        while self._notes:
+            yield FetchNote(self._notes.popleft())
+        missing = sum(each.file.size_bytes - each.done_bytes for each in self._transfers)
+        then, before = self._samples[0]
         now, received = time.monotonic(), self._received_bytes
-        self._seen.append((now, received))
-        while len(self._seen) > 2 and now - self._seen[0][0] > _SPEED_WINDOW_SECONDS:
-            self._seen.popleft()
-        then, before = self._seen[0]
-        return (received - before) / (now - then) if now > then else 0.0
+        self._samples.append((now, received))
+        rate = (received - before) / (now - then) if now > then else 0.0
+        yield FetchProgress(self.plan.total_bytes - missing, self.plan.total_bytes, rate)
 
 
-def _link_repository(repository: RepositoryPlan) -> None:
+def _join(threads: Sequence[threading.Thread], seconds: float) -> None:
+    """Wait for all threads, for ``seconds`` altogether at most."""
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+
+
+def _link_repository(repository: Repository) -> None:
     """Link a repository's files into its snapshot once all of them are complete.
 
     Until then, programs see no incomplete model and keep using an older revision.
@@ -213,7 +192,7 @@ def _link_repository(repository: RepositoryPlan) -> None:
         raise disk_error(error, repository.folder) from error
 
 
-def _link(file: PlannedFile) -> None:
+def _link(file: HubFile) -> None:
     """Make ``pointer`` a relative link to the content, or move the content if links fail."""
     file.pointer.parent.mkdir(parents=True, exist_ok=True)
     file.pointer.unlink(missing_ok=True)

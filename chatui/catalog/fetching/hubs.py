@@ -1,8 +1,9 @@
 """Hugging Face and ModelScope, through their own clients, and the layouts of their caches.
 
 The clients list the files and supply the user's token. The contents are downloaded by chatui, which
-resumes, cancels, checks and reports the progress for both hubs alike (huggingface_hub 2 deletes the
-received part of an interrupted download). Hugging Face's cache is shared by all programs
+resumes, cancels, checks and reports the progress for both hubs alike. huggingface_hub 2.4 deletes
+the received part of an interrupted download, loses up to 10 MB at each broken connection, and fails
+with a RecursionError after some 490 of them. Hugging Face's cache is shared by all programs
 (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): contents are in ``blobs``, named
 by their hashes, and each commit is a folder of links in ``snapshots``.
 """
@@ -13,29 +14,127 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote, urlsplit
 
-from chatui.catalog.fetching.hub import (
-    Hub,
-    ListedFile,
-    PlannedFile,
-    RepositoryListing,
-    RepositoryPlan,
-    Source,
-)
+from chatui.catalog.fetching.hub_errors import hub_error
 from chatui.catalog.local_models import hugging_face_cache, modelscope_folder, modelscope_root
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoSibling
+Source = Literal["hf", "modelscope"]
 
 LIST_TIMEOUT_SECONDS = 20.0
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository, with its paths on this disk.
+
+    Attributes:
+        path: path in the repository, with "/" as separator.
+        digest: hexadecimal SHA-256 of its content, or SHA-1 of its git blob.
+        url: address of its content.
+        content: path of the complete content.
+        pointer: path that programs read: a link to ``content``, or the same path.
+        lock: path of the lock that is held while it is fetched.
+    """
+
+    path: str
+    size_bytes: int
+    digest: str
+    url: str
+    content: Path
+    pointer: Path
+    lock: Path
+
+    @property
+    def partial(self) -> Path:
+        """Path of the received part."""
+        return self.content.with_name(f"{self.content.name}.incomplete")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the complete content is on this disk, by its size."""
+        return _size(self.content) == self.size_bytes or self.is_linked
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether ``pointer`` leads to the complete content."""
+        return _size(self.pointer) == self.size_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that need not be fetched again."""
+        if self.is_complete:
+            return self.size_bytes
+        kept = max(_size(self.partial), 0)
+        return kept if kept <= self.size_bytes else 0
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository as a hub lists it.
+
+    Attributes:
+        hub_id: "owner/name".
+        folder: folder of the files for programs.
+        reference: file in the cache that holds the commit of a branch; None if there is none.
+        commit: commit to write into ``reference``.
+        config: the hub's excerpt of the model's config.json; may be empty.
+    """
+
+    hub: Hub
+    hub_id: str
+    folder: Path
+    files: tuple[HubFile, ...]
+    reference: Path | None = None
+    commit: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Hub(ABC):
+    """A model hub.
+
+    Attributes:
+        title: shown name.
+        endpoint: address, without "/" at the end.
+    """
+
+    source: ClassVar[Source]
+    title: ClassVar[str]
+    endpoint: str
+
+    @abstractmethod
+    def repository(self, hub_id: str, revision: str) -> Repository:
+        """List the files of a repository, with their paths in the hub's cache.
+
+        Args:
+            revision: branch, tag or commit; "" for the default branch.
+
+        Raises:
+            ChatuiError: the repository does not exist or is private, or the hub cannot be reached.
+        """
+
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers of a request for a file; they contain the user's token."""
+
+    @property
+    def address(self) -> str:
+        """The endpoint for display, without a password."""
+        return urlsplit(self.endpoint)._replace(netloc=self.host).geturl()
+
+    @property
+    def host(self) -> str:
+        """Host and port, for display."""
+        return urlsplit(self.endpoint).netloc.rpartition("@")[2]
 
 
 def hub_of(source: Source, endpoint: str = "") -> Hub:
@@ -51,6 +150,9 @@ def hub_of(source: Source, endpoint: str = "") -> Hub:
 
     if constants.is_offline_mode():
         raise ChatuiError(say("fetching.offline"))
+    # The clients' logs would appear between chatui's lines and on the screen.
+    for client in ("huggingface_hub", "modelscope_hub"):
+        logging.getLogger(client).setLevel(logging.CRITICAL)
     return HuggingFace(endpoint) if source == "hf" else ModelScope(endpoint)
 
 
@@ -64,63 +166,44 @@ class HuggingFace(Hub):
         endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         self.endpoint = endpoint.rstrip("/")
 
-    def listing(self, hub_id: str, revision: str) -> RepositoryListing:
+    def repository(self, hub_id: str, revision: str) -> Repository:
         from huggingface_hub import HfApi
 
-        # Its log would appear between chatui's lines and on the screen.
-        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-        api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:
             # The client's other functions that list files have no timeout.
-            info = api.model_info(
+            info = HfApi(endpoint=self.endpoint).model_info(
                 hub_id, revision=wanted, timeout=LIST_TIMEOUT_SECONDS, files_metadata=True
             )
             commit = info.sha or ""
             if not _SHA1.fullmatch(commit):
                 raise ChatuiError(say("fetching.no_hub", endpoint=self.address))
         except Exception as error:
-            raise self.error_for(error, hub_id, revision) from error
-        listed = map(_listed_file, info.siblings or ())
-        files = tuple(file for file in listed if file is not None)
-        return RepositoryListing(hub_id, wanted, commit, files, dict(info.config or {}))
-
-    def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
-        cache = hugging_face_cache()
-        name = f"models--{listing.hub_id.replace('/', '--')}"
-        folder = cache / name / "snapshots" / listing.commit
-        url = f"{self.endpoint}/{listing.hub_id}/resolve/{listing.commit}/"
-        is_branch = listing.revision != listing.commit and ".." not in listing.revision
-        wanted = (
-            PlannedFile(
-                listed=file,
-                url=url + quote(file.path),
-                content=cache / name / "blobs" / file.digest,
-                pointer=folder / file.path,
-                lock=cache / ".locks" / name / f"{file.digest}.lock",
-            )
-            for file in files
-        )
-        reference = cache / name / "refs" / listing.revision if is_branch else None
-        return RepositoryPlan(
-            self, listing.hub_id, folder, tuple(wanted), reference, listing.commit
-        )
+            raise hub_error(self, error, hub_id, revision=revision) from error
+        cache, name = hugging_face_cache(), f"models--{hub_id.replace('/', '--')}"
+        folder = cache / name / "snapshots" / commit
+        files = []
+        for file in info.siblings or ():
+            size, digest = file.size, file.blob_id or ""
+            if file.lfs:
+                size, digest = file.lfs.size, file.lfs.sha256
+            # The hash becomes a file's name.
+            is_hash = (_SHA256 if file.lfs else _SHA1).fullmatch(digest)
+            if size is None or not is_hash or not _is_safe(file.rfilename):
+                continue
+            url = f"{self.endpoint}/{hub_id}/resolve/{commit}/{quote(file.rfilename)}"
+            content, lock = cache / name / "blobs" / digest, cache / ".locks" / name
+            pointer, lock = folder / file.rfilename, lock / f"{digest}.lock"
+            files.append(HubFile(file.rfilename, size, digest, url, content, pointer, lock))
+        is_branch = wanted != commit and ".." not in wanted
+        reference = cache / name / "refs" / wanted if is_branch else None
+        return Repository(self, hub_id, folder, tuple(files), reference, commit, info.config or {})
 
     def headers(self) -> Mapping[str, str]:
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
         headers: dict[str, str] = build_hf_headers(library_name="chatui")
         return headers
-
-
-def _listed_file(file: RepoSibling) -> ListedFile | None:
-    """Convert a listed file; None if its hash, which becomes a file's name, is malformed."""
-    size, digest, pattern = file.size, file.blob_id, _SHA1
-    if file.lfs:
-        size, digest, pattern = file.lfs.size, file.lfs.sha256, _SHA256
-    if size is None or not pattern.fullmatch(digest or ""):
-        return None
-    return ListedFile(file.rfilename, size, str(digest))
 
 
 class ModelScope(Hub):
@@ -134,45 +217,30 @@ class ModelScope(Hub):
             from modelscope_hub import HubApi, HubConfig
         except ImportError as error:
             raise ChatuiError(say("fetching.no_modelscope")) from error
-        # Its log would appear between chatui's lines and on the screen.
-        logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
         self._api = HubApi(HubConfig(endpoint=endpoint or None))
         self.endpoint = str(self._api.legacy.endpoint).rstrip("/")
 
-    def listing(self, hub_id: str, revision: str) -> RepositoryListing:
-        wanted = revision or "master"
-        try:
-            entries = self._api.list_repo_files(hub_id, "model", revision=wanted)
-        except Exception as error:
-            raise self.error_for(error, hub_id, revision) from error
-        files = (
-            ListedFile(entry.path, int(entry.size), str(entry.sha256 or "").lower())
-            for entry in entries
-            if entry.type != "tree"
-        )
-        known = tuple(file for file in files if _SHA256.fullmatch(file.digest))
-        return RepositoryListing(hub_id, wanted, wanted, known)
-
-    def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
+    def repository(self, hub_id: str, revision: str) -> Repository:
         """Use modelscope-hub's paths: ``models/owner--name/snapshots/revision``.
 
         An existing folder of an older client is completed, as modelscope-hub does.
         """
-        root = modelscope_root()
-        new = root / "models" / listing.hub_id.replace("/", "--") / "snapshots" / listing.revision
-        folder = modelscope_folder(listing.hub_id) or new
-        url_of = self._api.legacy.get_download_url
-        wanted = (
-            PlannedFile(
-                listed=file,
-                url=url_of(listing.hub_id, "model", file.path, listing.revision),
-                content=folder / file.path,
-                pointer=folder / file.path,
-                lock=modelscope_lock(folder / file.path),
-            )
-            for file in files
-        )
-        return RepositoryPlan(self, listing.hub_id, folder, tuple(wanted))
+        wanted = revision or "master"
+        try:
+            entries = self._api.list_repo_files(hub_id, "model", revision=wanted)
+        except Exception as error:
+            raise hub_error(self, error, hub_id, revision=revision) from error
+        name = hub_id.replace("/", "--")
+        new = modelscope_root() / "models" / name / "snapshots" / wanted
+        folder = modelscope_folder(hub_id) or new
+        files = []
+        for entry in entries:
+            digest, path = str(entry.sha256 or "").lower(), folder / entry.path
+            if entry.type != "tree" and _SHA256.fullmatch(digest) and _is_safe(entry.path):
+                url = self._api.legacy.get_download_url(hub_id, "model", entry.path, wanted)
+                locations = (path, path, modelscope_lock(path))
+                files.append(HubFile(entry.path, int(entry.size), digest, url, *locations))
+        return Repository(self, hub_id, folder, tuple(files))
 
     def headers(self) -> Mapping[str, str]:
         token = self._api.legacy.token
@@ -183,3 +251,17 @@ def modelscope_lock(content: Path) -> Path:
     """Return the path of the lock that is held while ``content`` is fetched from ModelScope."""
     digest = hashlib.sha256(str(content).encode("utf-8", "surrogateescape")).hexdigest()
     return modelscope_root() / ".lock" / f"chatui_{digest[:32]}.lock"
+
+
+def _is_safe(path: str) -> bool:
+    """True if a path from a server stays inside the folder it is saved in."""
+    steps = path.split("/")
+    return all(step not in ("", ".", "..") for step in steps) and not set(path) & set("\\:\0")
+
+
+def _size(file: Path) -> int:
+    """Return the size in bytes; -1 if there is no file."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1

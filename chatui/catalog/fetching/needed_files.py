@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from chatui.catalog.fetching.hub import ListedFile
 from chatui.catalog.schema import Part, Role, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -34,10 +33,8 @@ _UNUSED_FILES = re.compile(
 _SHARD_NAME = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\..*)")
 
 
-def needed_files(
-    hub_id: str, files: Sequence[ListedFile], part: Part, role: Role
-) -> list[ListedFile]:
-    """Return the files needed for ``part``.
+def needed_files(hub_id: str, paths: Collection[str], part: Part, role: Role) -> list[str]:
+    """Return the paths of the files in a repository that ``part`` needs.
 
     If the part names a file, only that file is needed, with all its shards. Otherwise the part's
     folder without its subfolders is searched: safetensors are preferred to ``.bin``, and a complete
@@ -47,31 +44,31 @@ def needed_files(
         ChatuiError: the file, the folder or the weights do not exist, or the folder holds several
             models, one of which must be named.
     """
-    safe = [file for file in files if _is_safe(file.path)]
     folder = part.folder.strip("/")
+    prefix = f"{folder}/" if folder else ""
     if part.file:
-        return _named(hub_id, safe, f"{folder}/{part.file}" if folder else part.file)
-    by_name = {f.path.rpartition("/")[2]: f for f in safe if f.path.rpartition("/")[0] == folder}
-    if not by_name:
+        return _named(hub_id, paths, prefix + part.file)
+    below = (path.removeprefix(prefix) for path in paths if path.startswith(prefix))
+    names = [name for name in below if "/" not in name]
+    if not names:
         raise ChatuiError(say("fetching.empty", hub_id=hub_id, folder=folder or "/"))
-    weights = _weights(hub_id, set(by_name)) if role != "tokenizer" else set()
+    weights = _weights(hub_id, {*names}) if role != "tokenizer" else set()
     return [
-        file
-        for name, file in by_name.items()
+        prefix + name
+        for name in names
         if name in weights
         or (name.endswith(".index.json") and _goes_with(name, weights))
         or (_SMALL_FILES.fullmatch(name) and not _UNUSED_FILES.fullmatch(name))
     ]
 
 
-def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFile]:
-    by_path = {file.path: file for file in files}
-    if path not in by_path:
-        name = path.rpartition("/")[2].casefold()
-        near = next((p for p in by_path if p.rpartition("/")[2].casefold() == name), "")
-        key = "fetching.no_file_near" if near else "fetching.no_file"
-        raise ChatuiError(say(key, hub_id=hub_id, path=path, near=near))
-    return [by_path[shard] for shard in with_shards(path, by_path)]
+def _named(hub_id: str, paths: Collection[str], path: str) -> list[str]:
+    if path in paths:
+        return with_shards(path, paths)
+    name = path.rpartition("/")[2].casefold()
+    near = next((other for other in paths if other.rpartition("/")[2].casefold() == name), "")
+    key = "fetching.no_file_near" if near else "fetching.no_file"
+    raise ChatuiError(say(key, hub_id=hub_id, path=path, near=near))
 
 
 def with_shards(path: str, paths: Iterable[str]) -> list[str]:
@@ -88,22 +85,20 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
     named = _one_form(names, _MODEL_FORMS) | _one_form(names, _ADAPTER_FORMS)
     if named:
         return named
-    one_of_many = set(filter(_GGUF.fullmatch, names))
-    if not one_of_many:
-        candidates = {name for name in names if not _NO_WEIGHTS.fullmatch(name)}
-        found = _one_form(candidates, _OTHER_FORMS)
-        if found and (len(found) == 1 or "config.json" in names):
+    found = set(filter(_GGUF.fullmatch, names))
+    if not found:
+        found = _one_form({n for n in names if not _NO_WEIGHTS.fullmatch(n)}, _OTHER_FORMS)
+        if not found:
+            raise ChatuiError(say("fetching.no_weights", hub_id=hub_id))
+        if "config.json" in names:
             return found
-        one_of_many = found
-    if not one_of_many:
-        raise ChatuiError(say("fetching.no_weights", hub_id=hub_id))
-    models = sorted({_SHARD_NAME.sub(r"\g<stem>\g<suffix>", name) for name in one_of_many})
+    models = sorted({_SHARD_NAME.sub(r"\g<stem>\g<suffix>", name) for name in found})
     if len(models) > 1:
-        command = pull_command(f"{hub_id}/{sorted(one_of_many)[0]}")
+        command = pull_command(f"{hub_id}/{min(found)}")
         listed = ", ".join(models[:12]) + (", …" if len(models) > 12 else "")
         words = {"hub_id": hub_id, "names": listed, "command": command}
         raise ChatuiError(say("fetching.several_models", **words))
-    return one_of_many
+    return found
 
 
 def _one_form(names: set[str], forms: Sequence[re.Pattern[str]]) -> set[str]:
@@ -113,27 +108,17 @@ def _one_form(names: set[str], forms: Sequence[re.Pattern[str]]) -> set[str]:
         single = {name for name in found if not _SHARD_NAME.fullmatch(name)}
         if single:
             return single
-        if all(_has_all_shards(found, name) for name in found):
+        if all(len(with_shards(name, found)) == _shard_count(name) for name in found):
             return found
     return sets[0] if sets else set()
 
 
-def _has_all_shards(found: set[str], name: str) -> bool:
+def _shard_count(name: str) -> int:
     split = _SHARD_NAME.fullmatch(name)
-    if not split:
-        return True
-    stem, count, suffix = split.group("stem", "count", "suffix")
-    pieces = range(1, int(count) + 1)
-    return all(f"{stem}-{piece:05}-of-{count}{suffix}" in found for piece in pieces)
+    return int(split["count"]) if split else 1
 
 
 def _goes_with(index: str, weights: Iterable[str]) -> bool:
     """True if ``index`` is the index of shards in ``weights``."""
     stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
     return any(w.startswith(f"{stem}-") and w.endswith(f".{suffix}") for w in weights)
-
-
-def _is_safe(path: str) -> bool:
-    """True if a path from a server stays inside the folder it is saved in."""
-    steps = path.split("/")
-    return all(step not in ("", ".", "..") for step in steps) and not set(path) & set("\\:\0")

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from chatui import readable
 from chatui.catalog import library
-from chatui.catalog.fetching.hub import (
-    Hub,
-    ListedFile,
-    PlannedFile,
-    RepositoryListing,
-    RepositoryPlan,
-    RepositoryUnavailable,
-    Source,
-    checked_mirror,
-)
-from chatui.catalog.fetching.hubs import hub_of
+from chatui.catalog.fetching.hub_errors import RepositoryUnavailable
+from chatui.catalog.fetching.hubs import Hub, HubFile, Repository, Source, hub_of
 from chatui.catalog.fetching.needed_files import needed_files
 from chatui.catalog.local_models import (
     find_part,
@@ -48,16 +41,16 @@ class FetchPlan:
     """
 
     name: str
-    repositories: tuple[RepositoryPlan, ...] = ()
+    repositories: tuple[Repository, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def files(self) -> tuple[PlannedFile, ...]:
+    def files(self) -> tuple[HubFile, ...]:
         return tuple(file for repository in self.repositories for file in repository.files)
 
     @property
     def total_bytes(self) -> int:
-        return sum(file.listed.size_bytes for file in self.files)
+        return sum(file.size_bytes for file in self.files)
 
     @property
     def kept_bytes(self) -> int:
@@ -79,7 +72,7 @@ def plan(
         ChatuiError: there is no such preset or repository, it may not be read, the hub cannot be
             reached, or the disk has no room.
     """
-    planner = _Planner(settings, source, checked_mirror(mirror) if mirror else "")
+    planner = _Planner(settings, source, _checked_mirror(mirror) if mirror else "")
     preset = library.load().find(name)
     if preset:
         if preset.fields.lacks:
@@ -118,6 +111,27 @@ def part_of_hub(name: str, source: Source) -> Part:
     return Part(modelscope=hub_id, file=file) if source == "modelscope" else Part(hub_id, file=file)
 
 
+def _checked_mirror(url: str) -> str:
+    """Check a mirror's address and remove "/" at its end.
+
+    Raises:
+        ChatuiError: it is not an http or https address.
+    """
+    address = url.strip()
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not address.isprintable() or " " in address:
+        raise ChatuiError(say("fetching.no_mirror", url=in_quotes(url)))
+    return address.rstrip("/")
+
+
+_Key: TypeAlias = tuple[Source, str, str]
+"""Hub, id and revision of a repository."""
+
+
 @dataclass
 class _Planner:
     """Collects the needed files of each repository.
@@ -131,8 +145,8 @@ class _Planner:
     mirror: str
     notes: list[str] = field(default_factory=list)
     _hubs: dict[Source, Hub] = field(default_factory=dict)
-    _listings: dict[tuple[Source, str, str], RepositoryListing] = field(default_factory=dict)
-    _wanted: dict[tuple[Source, str, str], dict[str, ListedFile]] = field(default_factory=dict)
+    _listed: dict[_Key, Repository] = field(default_factory=dict)
+    _wanted: dict[_Key, set[str]] = field(default_factory=dict)
 
     def add(self, part: Part, role: Role) -> None:
         """Add the files of ``part``, unless the user already has a copy elsewhere."""
@@ -145,24 +159,28 @@ class _Planner:
         if source is None:
             self.notes.append(say("fetching.on_no_hub", part=part.title))
             return
-        key, listing = self._listed(part, source)
-        files = needed_files(listing.hub_id, listing.files, part, role)
-        if source == "hf":
-            files += _earlier_files(listing, part.revision)
-        self._wanted.setdefault(key, {}).update({file.path: file for file in files})
+        key = self._readable_repository(part, source)
+        repository = self._listed[key]
+        paths = [file.path for file in repository.files]
+        wanted = {*needed_files(repository.hub_id, paths, part, role)}
+        # The branch will point to this commit, so files of an earlier commit are needed here too.
+        before = hugging_face_snapshot(repository.hub_id, part.revision) if source == "hf" else None
+        if before:
+            wanted |= {path for path in paths if (before / path).is_file()}
+        self._wanted.setdefault(key, set()).update(wanted)
 
     def note_unsupported(self) -> None:
         """Add a note for each model that cannot run here."""
-        for listing in self._listings.values():
-            if reason := why_unsupported(listing.config):
-                self.notes.append(say("catalog.cannot_run", name=listing.hub_id, reason=reason))
+        for repository in self._listed.values():
+            if reason := why_unsupported(repository.config):
+                self.notes.append(say("catalog.cannot_run", name=repository.hub_id, reason=reason))
 
-    def repositories(self) -> Iterator[RepositoryPlan]:
-        """Yield the plan of each repository."""
-        for key, files in self._wanted.items():
-            # The largest first, because it takes longest.
-            ordered = sorted(files.values(), key=lambda file: -file.size_bytes)
-            yield self._hub(key[0]).plan_files(self._listings[key], ordered)
+    def repositories(self) -> Iterator[Repository]:
+        """Yield each repository with its needed files, the largest first: it takes longest."""
+        for key, wanted in self._wanted.items():
+            files = (file for file in self._listed[key].files if file.path in wanted)
+            ordered = sorted(files, key=lambda file: -file.size_bytes)
+            yield replace(self._listed[key], files=tuple(ordered))
 
     def _users_copy(self, part: Part) -> Path | None:
         """Return the path of a copy that makes a fetch unnecessary; None without one."""
@@ -175,8 +193,8 @@ class _Planner:
 
     def _source_of(self, part: Part) -> Source | None:
         """Return the hub to fetch a part from; None if no hub has it."""
-        hubs: tuple[tuple[Source, str], ...] = (("hf", part.hf), ("modelscope", part.modelscope))
-        having = [source for source, hub_id in hubs if hub_id]
+        ids: dict[Source, str] = {"hf": part.hf, "modelscope": part.modelscope}
+        having = [source for source, hub_id in ids.items() if hub_id]
         if self.source in having:
             return self.source
         if having and self.source:
@@ -184,26 +202,23 @@ class _Planner:
             self.notes.append(say("fetching.other_hub", part=part.title, title=title))
         return having[0] if having else None
 
-    def _listed(
-        self, part: Part, source: Source
-    ) -> tuple[tuple[Source, str, str], RepositoryListing]:
-        """Return the key and listing of the first repository with the part that may be read."""
+    def _readable_repository(self, part: Part, source: Source) -> _Key:
+        """List the first repository with the part that may be read, and return its key."""
         ids = [part.hf, *part.also] if source == "hf" else [part.modelscope]
         # Resume a partly fetched repository.
         ids.sort(key=lambda hub_id: hugging_face_snapshot(hub_id, part.revision) is None)
         refused: RepositoryUnavailable | None = None
         for hub_id in ids:
-            revision = part.revision if source == "hf" else ""
-            key = (source, hub_id, revision)
+            key = source, hub_id, part.revision if source == "hf" else ""
             try:
-                if key not in self._listings:
-                    self._listings[key] = self._hub(source).listing(hub_id, revision)
+                if key not in self._listed:
+                    self._listed[key] = self._hub(source).repository(*key[1:])
             except RepositoryUnavailable as error:
                 refused = refused or error
                 continue
             if refused:
                 self.notes.append(say("fetching.instead", reason=refused, hub_id=hub_id))
-            return key, self._listings[key]
+            return key
         assert refused is not None
         raise refused
 
@@ -215,17 +230,6 @@ class _Planner:
         return self._hubs[source]
 
 
-def _earlier_files(listing: RepositoryListing, revision: str) -> list[ListedFile]:
-    """Return the files that were fetched at an earlier commit of the repository.
-
-    They must be fetched at the new commit too, because the branch will point to it.
-    """
-    before = hugging_face_snapshot(listing.hub_id, revision)
-    if before is None:
-        return []
-    return [file for file in listing.files if (before / file.path).is_file()]
-
-
 def _check_room(fetch_plan: FetchPlan) -> None:
     """Raise ChatuiError if a disk has too little free space for its files."""
     needs: dict[int, tuple[Path, int]] = {}
@@ -234,7 +238,7 @@ def _check_room(fetch_plan: FetchPlan) -> None:
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         disk = folder.stat().st_dev
-        missing = file.listed.size_bytes - file.kept_bytes
+        missing = file.size_bytes - file.kept_bytes
         needs[disk] = (folder, needs.get(disk, (folder, 0))[1] + missing)
     for folder, missing in needs.values():
         free = shutil.disk_usage(folder).free

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatui.catalog import library
-from chatui.catalog.fetching.hub import disk_error
+from chatui.catalog.fetching.hub_errors import disk_error
 from chatui.catalog.fetching.hubs import modelscope_lock
 from chatui.catalog.fetching.needed_files import with_shards
 from chatui.catalog.fetching.planning import part_of_hub

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from chatui.catalog.fetching.hub import PlannedFile, RepositoryPlan, disk_error
+from chatui.catalog.fetching.hub_errors import disk_error, hub_error
+from chatui.catalog.fetching.hubs import HubFile, Repository
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 if TYPE_CHECKING:
-    import httpx2
     from filelock import BaseFileLock
 
 _TRIES = 5
@@ -46,11 +46,11 @@ class Transfer:
             the thread of ``run``.
     """
 
-    file: PlannedFile
-    repository: RepositoryPlan
+    file: HubFile
+    repository: Repository
     stopped: threading.Event
     note: Callable[[str], None]
-    done_bytes: int = 0
+    done_bytes: int
     received_bytes: int = 0
     _lock: BaseFileLock | None = None
 
@@ -61,11 +61,10 @@ class Transfer:
             FetchCancelled: ``stopped`` was set.
             ChatuiError: the file cannot be fetched or written.
         """
-        self.done_bytes = self.file.kept_bytes
         try:
             for folder in (self.file.content.parent, self.file.lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._take_lock()
+            self._take_lock()
             try:
                 if not self.file.is_complete:
                     self._fetch()
@@ -73,7 +72,7 @@ class Transfer:
                 self.release_lock()
         except OSError as error:
             raise disk_error(error, self.file.content.parent) from error
-        self.done_bytes = self.file.listed.size_bytes
+        self.done_bytes = self.file.size_bytes
 
     def release_lock(self) -> None:
         """Release the lock; call it while ``run`` is blocked only after ``stopped`` was set."""
@@ -81,176 +80,141 @@ class Transfer:
             with suppress(OSError):
                 self._lock.release(force=True)
 
-    def _take_lock(self) -> BaseFileLock:
+    def _take_lock(self) -> None:
         """Acquire the lock shared with huggingface_hub; report the holder's progress meanwhile."""
         from filelock import FileLock, SoftFileLock, Timeout
 
-        # Not bound to this thread, which cannot release it while it hangs in a dead connection.
-        lock: BaseFileLock = FileLock(self.file.lock, mode=0o664, thread_local=False)
+        kind: type[BaseFileLock] = FileLock
         while True:
             self._check_stopped()
+            # Not bound to this thread, which cannot release it while it hangs in a dead connection.
+            lock = kind(self.file.lock, mode=0o664, thread_local=False)
             try:
                 lock.acquire(timeout=_LOCK_POLL_SECONDS)
-                return lock
             except Timeout:
                 self.done_bytes = self.file.kept_bytes
             except NotImplementedError:
                 # The file system does not support locks.
-                lock = SoftFileLock(self.file.lock, mode=0o664, thread_local=False)
+                kind = SoftFileLock
+            else:
+                self._lock = lock
+                return
 
     def _fetch(self) -> None:
-        listed = self.file.listed
         for is_last in (False, True):
-            if self._receive() == listed.digest:
+            if self._receive() == self.file.digest:
                 self.file.partial.replace(self.file.content)
                 return
             self.file.partial.unlink(missing_ok=True)
             self.done_bytes = 0
             if not is_last:
-                self.note(say("fetching.corrupted", path=listed.path))
+                self.note(say("fetching.corrupted", path=self.file.path))
         raise self._file_error("corrupted_again")
 
     def _receive(self) -> str:
         """Complete the partial file, with retries, and return its hash.
 
-        After a broken connection, only tries that received nothing count against the limit.
+        Only tries that received nothing new count against the limit.
         """
         import httpx2
 
+        wait: float | None = 0.0
+        tries = 0
         with self.file.partial.open("ab+") as stream:
-            partial = _PartialFile(stream, self.file)
-            for _ in partial.read_back():
+            self._read_back(stream)
+            most = self.done_bytes
+            while self.done_bytes < self.file.size_bytes:
+                self.stopped.wait(wait)
                 self._check_stopped()
-            tries = 0
-            while partial.size < self.file.listed.size_bytes:
-                before = partial.size
+                fault, wait = self._file_error("fell_short"), _WAIT_SECONDS
                 try:
-                    failure, wait = self._receive_once(partial)
-                    tries += 1
-                except httpx2.TransportError as error:
-                    failure, wait = self.repository.hub.network_error(error), _WAIT_SECONDS
-                    tries = 0 if partial.size > before else tries + 1
+                    self._request(stream)
                 except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError) as error:
-                    raise self.repository.hub.error_for(error, self.repository.hub_id) from error
-                if partial.size < self.file.listed.size_bytes:
-                    if tries >= _TRIES:
-                        raise failure
-                    self.stopped.wait(wait)
-                    self._check_stopped()
-        return partial.hash()
+                    repository, path = self.repository, self.file.path
+                    fault = hub_error(repository.hub, error, repository.hub_id, path=path)
+                    wait = _seconds_before_retry(error)
+                    if wait is None:
+                        raise fault from error
+                tries = 0 if self.done_bytes > most else tries + 1
+                most = max(most, self.done_bytes)
+                if tries == _TRIES:
+                    raise fault
+        return self._hash.hexdigest()
 
-    def _receive_once(self, partial: _PartialFile) -> tuple[ChatuiError, float]:
-        """Request the missing bytes and write them.
+    def _read_back(self, stream: BinaryIO) -> None:
+        """Hash the bytes of an earlier run; discard them if they exceed the file."""
+        kept, self._hash = 0, self._new_hash()
+        stream.seek(0)
+        while block := stream.read(_READ_BACK_BYTES):
+            self._check_stopped()
+            self._hash.update(block)
+            kept += len(block)
+        self.done_bytes = kept
+        if kept > self.file.size_bytes:
+            self._restart(stream)
 
-        Returns:
-            The error if the file is still incomplete, and the seconds to wait before the next try.
+    def _restart(self, stream: BinaryIO) -> None:
+        stream.truncate(0)
+        self.done_bytes, self._hash = 0, self._new_hash()
+
+    def _request(self, stream: BinaryIO) -> None:
+        """Request the missing bytes and append what the server sends, up to the file's size.
 
         Raises:
-            httpx2.TransportError: the connection broke.
-            ChatuiError: another try would fail too.
+            httpx2.HTTPError: the connection broke, or the server refuses.
         """
         import httpx2
         from huggingface_hub import get_session
 
-        hub = self.repository.hub
-        headers = {**hub.headers(), "Accept-Encoding": "identity"}
-        if partial.size:
-            headers["Range"] = f"bytes={partial.size}-"
+        headers = {**self.repository.hub.headers(), "Accept-Encoding": "identity"}
+        if self.done_bytes:
+            headers["Range"] = f"bytes={self.done_bytes}-"
         timeout = httpx2.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
         with get_session().stream(
             "GET", self.file.url, headers=headers, follow_redirects=True, timeout=timeout
         ) as response:
-            if fault := self._response_fault(response, partial):
-                return fault
-            encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-            for chunk in response.iter_bytes() if encoded else response.iter_raw():
+            if response.status_code == 416:
+                # The server's file is shorter than the listed one.
+                return
+            response.raise_for_status()
+            if not response.headers.get("Content-Range", "").startswith(
+                f"bytes {self.done_bytes}-"
+            ):
+                # The response is the whole file.
+                self._restart(stream)
+            for chunk in response.iter_bytes():
                 self._check_stopped()
-                written = partial.write(chunk)
+                part = chunk[: self.file.size_bytes - self.done_bytes]
+                stream.write(part)
+                self._hash.update(part)
                 self.received_bytes += len(chunk)
-                self.done_bytes = partial.size
-                if written < len(chunk):
-                    break
-        return self._file_error("fell_short"), 0.0
-
-    def _response_fault(
-        self, response: httpx2.Response, partial: _PartialFile
-    ) -> tuple[ChatuiError, float] | None:
-        """Check a response; return or raise its fault like :meth:`_receive_once`, or return None.
-
-        If the response is the whole file, the received part is discarded.
-        """
-        status = response.status_code
-        if status >= 400 and status != 416:
-            hub, hub_id = self.repository.hub, self.repository.hub_id
-            failure = hub.http_error(status, response.headers, hub_id, path=self.file.listed.path)
-            if status in _RETRYABLE:
-                return failure, _retry_after(response)
-            raise failure
-        is_rest = status == 206 and partial.size > 0
-        begin = f"bytes {partial.size}-"
-        if is_rest and response.headers.get("Content-Range", "").startswith(begin):
-            return None
-        partial.clear()
-        self.done_bytes = 0
-        return (self._file_error("fell_short"), 0.0) if is_rest or status == 416 else None
+                self.done_bytes += len(part)
+                if len(part) < len(chunk):
+                    return
 
     def _file_error(self, key: str) -> ChatuiError:
-        path, endpoint = self.file.listed.path, self.repository.hub.address
+        path, endpoint = self.file.path, self.repository.hub.address
         return ChatuiError(say(f"fetching.{key}", path=path, endpoint=endpoint))
 
     def _check_stopped(self) -> None:
         if self.stopped.is_set():
             raise FetchCancelled(say("fetching.stopped"))
 
-
-class _PartialFile:
-    """The received part of a file, with a running hash.
-
-    Attributes:
-        size: bytes received.
-    """
-
-    def __init__(self, stream: BinaryIO, file: PlannedFile) -> None:
-        self._stream = stream
-        self._listed = file.listed
-        self.size = 0
-        self._digest = self._new_digest()
-
-    def read_back(self) -> Iterator[None]:
-        """Hash the bytes of an earlier run, in steps; discard them if they exceed the file."""
-        self._stream.seek(0)
-        while block := self._stream.read(_READ_BACK_BYTES):
-            self._digest.update(block)
-            self.size += len(block)
-            yield
-        if self.size > self._listed.size_bytes:
-            self.clear()
-
-    def write(self, content: bytes) -> int:
-        """Append ``content`` up to the file's size; return the number of appended bytes."""
-        part = content[: self._listed.size_bytes - self.size]
-        self._digest.update(part)
-        self._stream.write(part)
-        self.size += len(part)
-        return len(part)
-
-    def clear(self) -> None:
-        if self.size:
-            self._stream.truncate(0)
-            self.size = 0
-            self._digest = self._new_digest()
-
-    def hash(self) -> str:
-        return self._digest.hexdigest()
-
-    def _new_digest(self) -> hashlib._Hash:
-        if len(self._listed.digest) == _SHA256_DIGITS:
+    def _new_hash(self) -> hashlib._Hash:
+        if len(self.file.digest) == _SHA256_DIGITS:
             return hashlib.sha256()
         # A git blob starts with a header (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
-        return hashlib.sha1(b"blob %d\0" % self._listed.size_bytes, usedforsecurity=False)
+        return hashlib.sha1(b"blob %d\0" % self.file.size_bytes, usedforsecurity=False)
 
 
-def _retry_after(response: httpx2.Response) -> float:
-    """Return the seconds to wait by the header Retry-After, 30 at most."""
+def _seconds_before_retry(error: Exception) -> float | None:
+    """Return the seconds to wait before a request is repeated; None if that would not help."""
+    import httpx2
+
+    if isinstance(error, httpx2.TransportError):
+        return _WAIT_SECONDS
+    response = getattr(error, "response", None)
+    if response is None or response.status_code not in _RETRYABLE:
+        return None
     seconds = response.headers.get("Retry-After", "")
     return min(float(seconds), _LONGEST_WAIT_SECONDS) if seconds.isdigit() else _WAIT_SECONDS
