@@ -19,7 +19,7 @@ from faulty_server import (
 )
 
 from chatui.backends import registry, servers
-from chatui.backends.openai import streamed_reply
+from chatui.backends.openai import client
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest
@@ -184,7 +184,7 @@ async def test_an_invalid_proxy_is_one_error(
 async def test_a_silent_server_times_out(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(client, "STALL_SECONDS", 0.2)
     faulty.answer = faulty.say(STREAM, word("一"), then="wait")
     text, sentence = await ask(faulty.url)
     assert text == "一" and "stopped sending" in sentence
@@ -194,7 +194,7 @@ async def test_a_silent_server_times_out(
 async def test_a_slow_server_does_not_time_out(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(client, "STALL_SECONDS", 0.3)
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for part in (STREAM, word("一"), word("二"), word("三", "stop"), b"0\r\n\r\n"):

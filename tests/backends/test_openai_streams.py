@@ -22,9 +22,9 @@ from faulty_server import (
     word,
 )
 
-from chatui.backends.openai import streamed_reply
+from chatui.backends.openai import client
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
-from chatui.backends.openai.deltas import ReplyReader
+from chatui.backends.openai.reply_reader import ReplyReader
 from chatui.messages import Token
 
 USAGE = '{"usage": {"prompt_tokens": "7", "completion_tokens": "2.0"}}'
@@ -92,7 +92,7 @@ async def test_a_finish_reason_ends_the_reply_on_an_open_connection(
 async def test_keep_alives_do_not_prolong_a_finished_reply(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed_reply, "USAGE_SECONDS", 0.3)
+    monkeypatch.setattr(client, "USAGE_SECONDS", 0.3)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM + word("好", "stop"))
@@ -109,7 +109,7 @@ async def test_keep_alives_do_not_prolong_a_finished_reply(
 async def test_counts_in_every_chunk_do_not_end_the_reply(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    monkeypatch.setattr(streamed_reply, "USAGE_SECONDS", 0.1)
+    monkeypatch.setattr(client, "USAGE_SECONDS", 0.1)
     usage = {"prompt_tokens": 7, "completion_tokens": 1}
     part = chunk(json.dumps({"choices": [{"delta": {"content": "春"}}], "usage": usage}))
 
@@ -230,7 +230,7 @@ def test_any_split_of_the_bytes_gives_the_same_chunks() -> None:
     )
     data = body.encode()
     whole = list(ChunkDecoder().feed(data, final=True))
-    assert len(whole) == 2 and ReplyReader().read(whole[0]) == [Token("春\u2028风")]
+    assert len(whole) == 2 and list(ReplyReader().read(whole[0])) == [Token("春\u2028风")]
     for cut in range(len(data)):
         decoder = ChunkDecoder()
         assert [*decoder.feed(data[:cut]), *decoder.feed(data[cut:], final=True)] == whole

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
 from chatui.backends.openai.address import Key, base_url, host_of
 from chatui.backends.openai.client import ServerClient
-from chatui.backends.openai.deltas import ReplyReader
 from chatui.backends.openai.model_list import ask_with_key, choose_model, http_client, list_models
-from chatui.backends.openai.request_fields import (
-    logprob_fields,
-    requested_fields,
-    unsupported_settings,
-)
+from chatui.backends.openai.reply_reader import ReplyReader
+from chatui.backends.openai.request_fields import logprob_fields, unsupported_settings
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     KeyWantedError,
     NoModelListError,
     RequestTarget,
-    with_server_message,
 )
 from chatui.backends.openai.server_prompt import (
     NO_TOKENS,
-    Prompt,
     find_server_tokenizer,
     format_of,
     prompt_as_text,
@@ -43,16 +36,9 @@ from chatui.messages import (
     LoadEvent,
     Loading,
     ModelSpec,
-    Prefill,
     ReplyEvent,
-    Token,
 )
 from chatui.prompting.format import PromptFormat, fixed_reply
-from chatui.prompting.window import FittedPrompt
-
-_MAX_TRIES = 5
-_LONG_PROMPT_TOKENS = 3000
-"""Shorter prompts are expected to fit, with their reply, into the context of any server."""
 
 
 class OpenAIBackend:
@@ -102,23 +88,12 @@ class OpenAIBackend:
             return
         if request.partial_reply is not None and client.chat:
             raise ChatuiError(say("backends.cannot_go_on"))
-        seed = request.sampling.seed
-        seed = secrets.randbelow(1 << 31) if seed is None else seed
-        stops = (
-            *client.format.stops_for(request.query),
-            *client.spec.stop_strings,
-            *request.stop_strings,
-        )
-        begun = request.partial_reply.text if request.partial_reply else ""
-
-        def clean(text: str) -> str:
-            return client.format.clean(request.query, begun + text)
-
         async with self._turn:
-            reply = self._reply = StreamedReply(stops, clean, seed, client.target.url)
+            self._reply = StreamedReply(client, request)
             try:
-                async for event in reply.events(_answer(client, request, reply)):
-                    yield event
+                async with aclosing(self._reply.events()) as events:
+                    async for event in events:
+                        yield event
             finally:
                 self._reply = None
 
@@ -131,15 +106,13 @@ class OpenAIBackend:
         think = request.think if client.chat else None
         counter = client.counter
         ids, pieces = await counter.tokenize(prompt.prompt, think) if counter else NO_TOKENS
-        body = (
-            client.body(request, prompt) | {"max_tokens": 1} | logprob_fields(top, chat=client.chat)
-        )
-        try:
-            answer = await client.ask(body | {"max_tokens": 1})
-        except ContextExceededError as error:
-            raise ChatuiError(_too_long(client, error)) from error
+        body = client.body(request, prompt) | logprob_fields(top, chat=client.chat)
+        body |= {"max_tokens": 1, "stream_options": {"include_usage": True}}
         reader = ReplyReader()
-        tokens = reader.read(answer)
+        try:
+            tokens = [token async for token in client.stream(body, reader)]
+        except ContextExceededError as error:
+            raise client.too_long(error) from error
         return Inspection(
             prompt=text,
             input_ids=ids,
@@ -195,74 +168,3 @@ async def _connected(
         await client.close()
         raise
     return client
-
-
-async def _answer(
-    client: ServerClient, request: GenerateRequest, reply: StreamedReply
-) -> AsyncGenerator[Prefill | list[Token], None]:
-    """Send the request, and again with fewer rounds if the server finds it too long.
-
-    Yields a ``Prefill`` before the first tokens.
-    """
-    prompt = await client.fit(request)
-    extra = {"seed": reply.seed, "stream_options": {"include_usage": True}}
-    if reply.stop_strings:
-        extra["stop"] = list(reply.stop_strings)
-    if request.alternatives:
-        extra |= logprob_fields(request.alternatives, chat=client.chat)
-    for tries_left in reversed(range(_MAX_TRIES)):
-        body = client.body(request, prompt) | extra
-        begun = False
-        try:
-            async with aclosing(client.stream(body, reply.reader)) as chunks:
-                async for tokens in chunks:
-                    if not begun and (tokens or reply.reader.finish):
-                        begun = True
-                        yield _prefill(client, request, prompt, reply.seed)
-                    yield tokens
-            if not begun:
-                yield _prefill(client, request, prompt, reply.seed)
-            return
-        except ContextExceededError as error:
-            if not prompt.history or not tries_left:
-                raise ChatuiError(_too_long(client, error)) from error
-            kept = prompt.history[-(-len(prompt.history) // 3) :]
-            shorter = await client.fit(replace(request, history=kept))
-            dropped = len(request.history) - len(shorter.history)
-            prompt = replace(shorter, dropped_rounds=dropped)
-
-
-def _prefill(
-    client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt], seed: int
-) -> Prefill:
-    return Prefill(
-        prompt=prompt_as_text(prompt.prompt),
-        prompt_tokens=prompt.tokens if client.counter else 0,
-        context_limit=request.limit(client.context_limit),
-        dropped_rounds=prompt.dropped_rounds,
-        seed=seed,
-        notes=tuple(_new_notes(client, request, prompt)),
-    )
-
-
-def _new_notes(
-    client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt]
-) -> Iterator[str]:
-    """Yield notes on lengths and refused fields that were not shown before."""
-    notes = []
-    if prompt.dropped_rounds and not client.counter:
-        notes.append(say("backends.lengths_estimated"))
-    elif prompt.tokens > _LONG_PROMPT_TOKENS and not client.context_limit:
-        notes.append(say("backends.limit_unknown"))
-    if request.think is not None and not client.chat:
-        notes.append(say("prompting.no_thinking_switch"))
-    if refused := sorted(client.refused_fields & requested_fields(request)):
-        notes.append(say("backends.fields_refused", names=", ".join(refused)))
-    for note in notes:
-        if note not in client.shown_notes:
-            client.shown_notes.add(note)
-            yield note
-
-
-def _too_long(client: ServerClient, error: ContextExceededError) -> str:
-    return with_server_message(say("backends.too_long", url=client.target.url), str(error))

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_DONE = "[DONE]"
 _OF_A_REPLY = frozenset(("choices", "usage", "error"))
 _MAX_UNPARSED_CHARACTERS = 1000
-
-
-class TextDecoder:
-    """Decodes UTF-8, the encoding of JSON and server-sent events.
-
-    After invalid UTF-8, decodes in the ``charset`` of the content type, if there is one.
-    """
-
-    def __init__(self, charset: str | None) -> None:
-        self._charset = charset or ""
-        self._decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder("utf-8-sig")()
-
-    def decode(self, data: bytes, final: bool = False) -> str:
-        """Decode the next bytes; invalid bytes become U+FFFD."""
-        try:
-            return self._decoder.decode(data, final)
-        except UnicodeDecodeError:
-            held = self._decoder.getstate()[0]
-        try:
-            decoder = codecs.getincrementaldecoder(self._charset)
-        except LookupError:
-            decoder = codecs.getincrementaldecoder("utf-8-sig")
-        self._decoder = decoder("replace")
-        return self._decoder.decode(held + data, final)
 
 
 class ChunkDecoder:
@@ -46,16 +21,16 @@ class ChunkDecoder:
 
     Attributes:
         ended: True after ``[DONE]``, the end of the stream.
-        is_document: True if the answer is JSON without events, which ends with the body.
+        is_document: True if JSON came outside of events; then the body ends the reply.
         unparsed: the first text that is neither a field of an event nor JSON.
     """
 
     def __init__(self, charset: str | None = None) -> None:
-        self._decoder = TextDecoder(charset)
-        self._rest = ""
+        self._charset = charset
+        self._rest = b""
         self._event = ""
-        self._data: list[str] = []
-        self._document = ""
+        self._payload: list[str] = []
+        self._in_document = False
         self.ended = False
         self.is_document = False
         self.unparsed = ""
@@ -66,35 +41,29 @@ class ChunkDecoder:
         Raises:
             ValueError: the data of an unnamed event is invalid JSON.
         """
-        text = self._rest + self._decoder.decode(data, final)
+        lines = (self._rest + data).splitlines(keepends=True)
         # The next bytes may begin with the line feed of a CRLF.
-        held = "\r" if text.endswith("\r") and not final else ""
-        *lines, last = _LINE_END.split(text[: len(text) - len(held)])
-        self._rest = last + held
-        for line in (*lines, last, "") if final else lines:
-            if self.ended:
-                return
-            yield from self._line(line)
-        if final and self._document:
-            yield from self._whole_document()
-            self._keep_unparsed(self._document)
+        held = bool(lines) and not final and not lines[-1].endswith(b"\n")
+        self._rest = lines.pop() if held else b""
+        for line in lines:
+            if not self.ended:
+                yield from self._line(decode_text(line, self._charset).rstrip("\r\n"))
+        if final and not self.ended:
+            yield from self._dispatch()
 
     def _line(self, line: str) -> Iterator[dict[str, Any]]:
-        if self._document or line.lstrip()[:1] in ("{", "["):
-            is_first = not self._document
-            self._document += line + "\n"
-            if is_first or line[:1] in ("}", "]"):
-                yield from self._whole_document()
-            return
-        if not line:
-            yield from self._dispatch()
-            return
         name, _, value = line.partition(":")
-        if name == "data":
-            if self._data and parse_json("\n".join(self._data)) is not None:
-                # The blank line between two events is missing.
-                yield from self._dispatch()
-            self._data.append(value)
+        self._in_document |= line.lstrip()[:1] in ("{", "[")
+        if self._in_document:
+            self._payload.append(line)
+            if len(self._payload) == 1 or line[:1] in ("}", "]"):
+                yield from self._dispatch(only_whole=True)
+        elif not line:
+            yield from self._dispatch()
+        elif name == "data":
+            self._payload.append(value)
+            # The blank line after an event may be missing.
+            yield from self._dispatch(only_whole=True)
         elif name == "event":
             self._event = value.strip().casefold()
         elif name == "error":
@@ -102,20 +71,16 @@ class ChunkDecoder:
         elif name not in ("", "id", "retry"):
             self._keep_unparsed(line)
 
-    def _whole_document(self) -> Iterator[dict[str, Any]]:
-        if self._document.strip() == _DONE:
-            self._document, self.ended = "", True
-            return
-        value = parse_json(self._document)
-        if value is not None:
-            self._document, self.is_document = "", True
-            yield from objects_in(value)
-
-    def _dispatch(self) -> Iterator[dict[str, Any]]:
-        payload, event = "\n".join(self._data).strip(), self._event
-        self._data, self._event = [], ""
+    def _dispatch(self, only_whole: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the objects in the lines so far; ``only_whole`` waits for the end of a value."""
+        payload, event = "\n".join(self._payload).strip(), self._event
         value = parse_json(payload)
-        if payload.strip('"') == _DONE:
+        is_done = payload.strip('"') == _DONE
+        if only_whole and value is None and not is_done:
+            return
+        self.is_document |= self._in_document
+        self._payload, self._event, self._in_document = [], "", False
+        if is_done:
             self.ended = True
         elif event == "error":
             has_error = isinstance(value, dict) and value.get("error")
@@ -135,7 +100,17 @@ class ChunkDecoder:
             self.unparsed += text[:_MAX_UNPARSED_CHARACTERS] + "\n"
 
 
-_DONE = "[DONE]"
+def decode_text(data: bytes, charset: str | None) -> str:
+    """Decode UTF-8, the encoding of JSON and server-sent events.
+
+    Bytes that are not UTF-8 are decoded in the ``charset`` of the content type, if there is one;
+    invalid bytes become U+FFFD.
+    """
+    with suppress(UnicodeDecodeError):
+        return data.decode("utf-8-sig")
+    with suppress(LookupError):
+        return data.decode(charset or "utf-8", "replace")
+    return data.decode("utf-8", "replace")
 
 
 def parse_json(text: str) -> Any:

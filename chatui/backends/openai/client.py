@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import httpx2
 
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
-from chatui.backends.openai.deltas import ReplyReader
+from chatui.backends.openai.reply_reader import ReplyReader
 from chatui.backends.openai.request_fields import (
     NEW_LIMIT_FIELD,
     drop_refused_fields,
@@ -29,6 +31,7 @@ from chatui.backends.openai.server_errors import (
     server_message,
     status_error,
     stream_error,
+    with_server_message,
 )
 from chatui.backends.openai.server_prompt import (
     CHAT,
@@ -47,8 +50,11 @@ from chatui.prompting.window import FittedPrompt, fit_prompt
 _DEFAULT_REPLY_TOKENS = 2048
 """``max_tokens`` of a completion request without a limit; servers would stop at 16 tokens."""
 
-_MAX_TRIES = 8
-"""Maximum number of requests with ever fewer fields; OpenAI names one unknown field at a time."""
+STALL_SECONDS = 120.0
+"""Maximum seconds between two chunks of a reply."""
+
+USAGE_SECONDS = 2.0
+"""Seconds to wait for the token counts after the end of the reply."""
 
 
 @dataclass
@@ -135,8 +141,8 @@ class ServerClient:
 
     async def stream(
         self, body: dict[str, Any], reader: ReplyReader
-    ) -> AsyncGenerator[list[Token], None]:
-        """Send a request, and yield the tokens of each chunk of the answer.
+    ) -> AsyncGenerator[Token, None]:
+        """Send a request, and yield the tokens of the answer.
 
         Closing the generator closes the connection, which stops the server.
 
@@ -149,24 +155,28 @@ class ServerClient:
         decoder = ChunkDecoder(response.charset_encoding)
         complaint: dict[str, Any] = {}
         received = response.aiter_bytes()
-        seen = counted = False
+        seen = counted = finished = False
+        deadline = math.inf
         data: bytes | None = b""
         try:
             while data is not None and not decoder.ended:
-                data = await anext(received, None)
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    data = await anext(received, None)
                 for chunk in decoder.feed(data or b"", final=data is None):
-                    before = reader.begun
-                    tokens = reader.read(chunk)
+                    begun = reader.begun
+                    for token in reader.read(chunk):
+                        yield token
                     if error := error_in(chunk):
-                        if tokens:
-                            yield tokens
-                        self._raise_error(error, before)
+                        self._raise_error(error, begun)
                     complaint = complaint or notice_in(chunk)
                     seen = seen or bool(chunk.get("choices"))
                     # Some servers send counts in every chunk; the last chunk has counts alone.
                     counted = bool(chunk.get("usage")) and not chunk.get("choices")
-                    yield tokens
-        except httpx2.TimeoutException as error:
+                    if (reader.begun or reader.finish) and not finished:
+                        finished = bool(reader.finish)
+                        seconds = USAGE_SECONDS if finished else STALL_SECONDS
+                        deadline = anyio.current_time() + seconds
+        except (httpx2.TimeoutException, TimeoutError) as error:
             if not reader.finish:
                 raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
         except (httpx2.DecodingError, ValueError, RecursionError) as error:
@@ -177,7 +187,7 @@ class ServerClient:
         finally:
             await response.aclose()
         if rest := reader.flush():
-            yield [Token(rest)]
+            yield Token(rest)
         if reader.finish or counted or (seen and (decoder.ended or decoder.is_document)):
             return
         self._raise_error(complaint, reader.begun)
@@ -187,23 +197,10 @@ class ServerClient:
             raise invalid_reply_error(decoder.unparsed, self.target)
         raise self._dropped(reader.begun)
 
-    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and return the JSON object of the answer; raises like :meth:`stream`."""
-        response = await self._post(body | {"stream": False})
-        decoder = ChunkDecoder(response.charset_encoding)
-        complaint: dict[str, Any] = {}
-        try:
-            for chunk in decoder.feed(await response.aread(), final=True):
-                self._raise_error(error_in(chunk), begun=False)
-                if chunk.get("choices"):
-                    return chunk
-                complaint = complaint or notice_in(chunk)
-        except (ValueError, httpx2.HTTPError) as error:
-            raise invalid_reply_error(decoder.unparsed, self.target) from error
-        finally:
-            await response.aclose()
-        self._raise_error(complaint, begun=False)
-        raise invalid_reply_error(decoder.unparsed, self.target)
+    def too_long(self, error: ContextExceededError) -> ChatuiError:
+        """Return the error for a prompt that is too long without any round."""
+        sentence = say("backends.too_long", url=self.target.url)
+        return ChatuiError(with_server_message(sentence, str(error)))
 
     async def close(self) -> None:
         await self.http.aclose()
@@ -227,53 +224,43 @@ class ServerClient:
             for name, value in body.items()
             if name not in self.refused_fields
         }
-        for tries_left in reversed(range(_MAX_TRIES)):
-            response = await self._post_once(fields)
-            if response.is_success:
-                self._learn_from(body, fields)
-                return response
+        while not (response := await self._post_once(fields)).is_success:
             status = response.status_code
             answer = await _body_of(response)
             complaint = server_message(answer, self.target)
             if exceeds_context(status, complaint):
                 raise ContextExceededError(complaint)
-            rejected = status in (400, 413, 422)
-            fewer = drop_refused_fields(fields, complaint) if rejected and tries_left else None
+            # Each time at least one field less: OpenAI names one unknown field at a time.
+            fewer = drop_refused_fields(fields, complaint) if status in (400, 413, 422) else None
             if fewer is None:
                 wait = response.headers.get("retry-after", "")
                 raise status_error(status, answer, self.target, wait)
             fields = fewer
-        raise AssertionError("the last try returns or raises")
-
-    def _learn_from(self, body: dict[str, Any], taken: dict[str, Any]) -> None:
-        """Remember the fields that were dropped or renamed in a request that succeeded."""
-        if "max_tokens" in body and NEW_LIMIT_FIELD in taken:
+        # Remember the fields that were dropped or renamed.
+        if "max_tokens" in body and NEW_LIMIT_FIELD in fields:
             self.renamed_fields["max_tokens"] = NEW_LIMIT_FIELD
         self.refused_fields |= {
             name
             for name in body
-            if name not in taken and self.renamed_fields.get(name) not in taken
+            if name not in fields and self.renamed_fields.get(name) not in fields
         }
+        return response
 
-    async def _post_once(self, fields: dict[str, Any]) -> httpx2.Response:
-        """Post, and try again if the server had closed the kept-alive connection."""
+    async def _post_once(self, fields: dict[str, Any], again: bool = True) -> httpx2.Response:
         endpoint = "/chat/completions" if self.chat else "/completions"
-        url = f"{self.target.url}{endpoint}"
-        for again in (True, False):
-            try:
-                request = self.http.build_request("POST", url, json=fields)
-                response = await self.http.send(request, stream=True)
-                if response.request.method != "POST":
-                    # Most redirects turn it into a GET.
-                    await response.aclose()
-                    raise redirect_error(response.url, endpoint, self.target)
-                return response
-            except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
-                if not again:
-                    raise connection_error(error, self.target) from error
-            except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-                raise connection_error(error, self.target) from error
-        raise AssertionError("the second try returns or raises")
+        try:
+            request = self.http.build_request("POST", self.target.url + endpoint, json=fields)
+            response = await self.http.send(request, stream=True)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            # The server may have closed the kept-alive connection.
+            if again and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
+                return await self._post_once(fields, again=False)
+            raise connection_error(error, self.target) from error
+        if response.request.method != "POST":
+            # Most redirects turn it into a GET.
+            await response.aclose()
+            raise redirect_error(response.url, endpoint, self.target)
+        return response
 
 
 def _may_stream(response: httpx2.Response) -> bool:

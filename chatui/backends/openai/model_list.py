@@ -16,8 +16,8 @@ from chatui.backends.openai.address import (
     is_loopback,
     proxy_of,
 )
-from chatui.backends.openai.chunk_decoder import TextDecoder, parse_json
-from chatui.backends.openai.deltas import token_count
+from chatui.backends.openai.chunk_decoder import decode_text, parse_json
+from chatui.backends.openai.reply_reader import token_count
 from chatui.backends.openai.server_errors import (
     KeyWantedError,
     NoModelListError,
@@ -123,7 +123,7 @@ async def list_models(
         answer = await http.get(f"{target.url}/models", timeout=seconds)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         raise connection_error(error, target) from error
-    body = parse_json(TextDecoder(answer.charset_encoding).decode(answer.content, final=True))
+    body = parse_json(decode_text(answer.content, answer.charset_encoding))
     status = answer.status_code
     # A key without access to the list may have access to replies.
     is_refusal = status in _NOT_THE_LIST_ALONE or (status >= 500 and status != 501)
