@@ -15,7 +15,7 @@ import torch
 from damage import damaged, wrong_bytes
 from safetensors.torch import save_file
 
-from chatui.engine.architectures.rwkv.world_vocabulary import read_world_vocabulary
+from chatui.engine.architectures.rwkv.rwkv_tokenizers import read_world_vocabulary
 from chatui.engine.codec import make_codec
 from chatui.engine.tokenizers import load_tokenizer
 from chatui.engine.tuning.tuning_examples import TuningExamples

@@ -1,12 +1,13 @@
-"""Check and load an RWKV-4 from a spec."""
+"""Check and load an RWKV-4 from a spec, and prepare its state for the next query."""
 
 from __future__ import annotations
 
 import math
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,18 @@ from torch import Tensor
 from chatui.catalog.memory_need import MemoryNeed, window_notes
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.architectures.rwkv.checkpoint import RwkvSize, blinkdl_name, checked_size
-from chatui.engine.architectures.rwkv.idle_prefill import opening_tokens, prefill_next_prompt
-from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
+from chatui.engine.architectures.rwkv.rwkv_modeling import build_network
+from chatui.engine.architectures.rwkv.rwkv_network import MAX_STATES, RwkvNetwork, StateStore
 from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     END_OF_TEXT,
     WORLD_ROWS,
     find_tokenizer,
     load_codec,
 )
-from chatui.engine.architectures.rwkv.rwkv_weights import all_weights, build_network
-from chatui.engine.architectures.rwkv.state_store import MAX_STATES, StateStore
 from chatui.engine.codec import Codec
+from chatui.engine.generate import build_prompt
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
-from chatui.engine.model import LoadedModel
+from chatui.engine.model import LoadedModel, common_prefix
 from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.weights import (
     TensorEntry,
@@ -38,13 +38,17 @@ from chatui.engine.weights import (
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Loaded, Loading, ModelSpec
+from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.format import PromptFormat
 
 FAMILY = "rwkv"
 _CONTEXT, _WORLD_CONTEXT = 1024, 4096
 """Default context windows in tokens."""
+_SAMPLE_QUERIES = ("甲", "a", "1")
+"""Queries with different first tokens, whose prompts share what is independent of the query."""
+
+_CONTINUE_FREE_TEXT = "+++"
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,6 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         return tensor
 
     network = build_network(plan.size, read, placement.dtype, placement.device)
-    weights = all_weights(network)
     opening = opening_tokens(plan.format, plan.codec.encode, plan.spec)
     summary = Loaded(
         name=plan.spec.name,
@@ -137,8 +140,8 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         context_limit=placement.window,
         device=str(network.head.device),
         dtype=str(placement.dtype).removeprefix("torch."),
-        parameters=sum(weight.numel() for weight in weights),
-        weight_bytes=sum(weight.nbytes for weight in weights),
+        parameters=sum(weight.numel() for weight in network.weights),
+        weight_bytes=sum(weight.nbytes for weight in network.weights),
         load_seconds=time.monotonic() - began,
         free_bytes=placement.room,
         skipped_gpu=placement.skipped_gpu,
@@ -176,3 +179,42 @@ def _context_limit(spec: ModelSpec, path: Path, default: int) -> int:
     if not isinstance(limit, int) or limit <= 0:
         raise ChatuiError(say("engine.no_context", limit=limit))
     return limit
+
+
+def common_beginning(prompts: Iterable[Sequence[int]]) -> Sequence[int]:
+    """Return the longest common prefix of ``prompts``, in tokens."""
+    return reduce(lambda one, other: one[: common_prefix(one, other)], prompts)
+
+
+def opening_tokens(
+    format: PromptFormat, encode: Callable[[str], list[int]], spec: ModelSpec
+) -> list[int]:
+    """Return the tokens with which every chat begins."""
+    renderings = (format.render((), query, spec.system) for query in _SAMPLE_QUERIES)
+    return list(common_beginning([encode(text) for text in renderings]))
+
+
+def prefill_next_prompt(
+    model: LoadedModel, request: GenerateRequest, reply: str, stop_wanted: Callable[[], bool]
+) -> None:
+    """Read the beginning of the next prompt, so that only the next query is left to read.
+
+    After a reply the state holds the generated tokens except the last one. The next prompt contains
+    the reply as it is stored: stripped, encoded by the tokenizer, and followed by the format's
+    text. Usually a few more tokens have to be read. If the stored reply differs from the generated
+    tokens, it is read again, so that results do not depend on the cache.
+    """
+    network = model.network
+    assert isinstance(network, RwkvNetwork)
+    free = model.format.is_free_text(request.query)
+    queries = (_CONTINUE_FREE_TEXT,) if free else _SAMPLE_QUERIES
+    after = replace(request, history=(*request.history, (request.query, reply)))
+    try:
+        prompts = [build_prompt(model, replace(after, query=query)).ids for query in queries]
+    except ChatuiError:
+        return
+    ids = tuple(common_beginning(prompts))
+    # `take` leaves out the last token of a prompt, and `ids` is only the beginning of one.
+    cache, _ = model.prompt_cache.take(network, ids if free else (*ids, *ids[-1:]))
+    network.read_up_to(ids[: len(ids) - free], cache, stop_wanted)
+    model.prompt_cache.put(network, cache, cache.ids.copy())

@@ -11,8 +11,7 @@ import torch
 from conftest import Ask
 
 from chatui.engine.architectures.rwkv.rwkv_modeling import RwkvState
-from chatui.engine.architectures.rwkv.rwkv_network import RwkvCache, RwkvNetwork
-from chatui.engine.architectures.rwkv.state_store import StateStore
+from chatui.engine.architectures.rwkv.rwkv_network import RwkvCache, RwkvNetwork, StateStore
 from chatui.engine.cache import LastPromptCache
 from chatui.engine.engine import Engine
 from chatui.engine.network import prefill_chunk

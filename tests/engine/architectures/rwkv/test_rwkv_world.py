@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import tiny_rwkv
 
-from chatui.engine.architectures.rwkv.rwkv_tokenizers import load_codec
-from chatui.engine.architectures.rwkv.world_vocabulary import (
+from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     WorldVocabulary,
+    load_codec,
     read_world_vocabulary,
 )
 from chatui.engine.detokenizer import BytesDetokenizer
