@@ -25,7 +25,7 @@ import models
 import torch
 from torch import nn
 
-from chatui.engine.architectures.chatglm.load_chatglm import chatglm_parts
+from chatui.engine.architectures.chatglm.chatglm_network import chatglm_parts
 from chatui.engine.engine import Engine
 from chatui.engine.linear import speed_up
 from chatui.messages import ModelSpec

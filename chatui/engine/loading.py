@@ -284,7 +284,7 @@ def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: b
 def _parts(plan: LoadPlan, model: Any) -> tuple[Codec, Guard | None, Network]:
     """Return codec, guard and network; ChatGLM-6B has its own."""
     if plan.family == "chatglm":
-        from chatui.engine.architectures.chatglm.load_chatglm import chatglm_parts
+        from chatui.engine.architectures.chatglm.chatglm_network import chatglm_parts
 
         return chatglm_parts(plan.tokenizer, model, plan.placement.window)
     codec = make_codec(plan.tokenizer, special_tokens=plan.format.name != CHAT_TEMPLATE)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.decoder.captured_step import CapturedGraph
+from chatui.engine.architectures.decoder.fixed_cache import CapturedGraph
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import HOST_PENALTIES, ReplySoFar
 from chatui.engine.prompt_lookup import PromptLookup

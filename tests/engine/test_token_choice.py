@@ -13,7 +13,7 @@ import torch
 from asking import ask, loaded, parts
 
 from chatui.engine import token_choice
-from chatui.engine.architectures.decoder import captured_step
+from chatui.engine.architectures.decoder import fixed_cache
 from chatui.engine.engine import Engine
 from chatui.engine.memory import is_gpu_lost
 from chatui.engine.penalties import ReplySoFar
@@ -232,13 +232,13 @@ def test_a_stop_during_a_capture(on_device: Engine, monkeypatch: pytest.MonkeyPa
     cache.cache = None
     stopped: list[bool] = []
 
-    class Interrupted(captured_step.CapturedGraph):
+    class Interrupted(fixed_cache.CapturedGraph):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             stopped.append(True)
 
     with monkeypatch.context() as changed:
-        changed.setattr(captured_step, "CapturedGraph", Interrupted)
+        changed.setattr(fixed_cache, "CapturedGraph", Interrupted)
         done = parts(ask(on_device, stop_wanted=lambda: bool(stopped)))[2]
     assert (done.finish_reason, done.output_ids) == ("cancelled", free[:1])
     assert parts(ask(on_device))[2].output_ids == free
@@ -277,7 +277,7 @@ def test_functions_that_cannot_be_captured_run_uncaptured(
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    captured = captured_step.CapturedGraph(work, torch.device("cuda"))
+    captured = fixed_cache.CapturedGraph(work, torch.device("cuda"))
     numbers.zero_()
     assert [float(captured()) for _ in range(3)] == [1, 2, 3]
     assert (captured._graph is None) == (error is not None)

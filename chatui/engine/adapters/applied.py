@@ -144,7 +144,7 @@ class AppliedAdapters:
         self._kept_bytes = sum(size for key, size in kept.items() if key not in still_used)
 
     def _install_prefix(self, model: Any) -> None:
-        from chatui.engine.architectures.chatglm.prefix import install_prefix
+        from chatui.engine.architectures.chatglm.modeling import install_prefix
 
         encoder = model.transformer.prefix_encoder
         length, projection = model.config.pre_seq_len, model.config.prefix_projection

@@ -174,7 +174,7 @@ class AdapterCheck:
 
     def _check_prefix(self, prefix: dict[str, TensorEntry]) -> None:
         """Refuse a P-Tuning v2 prefix that was trained for another network."""
-        from chatui.engine.architectures.chatglm.prefix import empty_prefix_encoder
+        from chatui.engine.architectures.chatglm.modeling import empty_prefix_encoder
 
         if self.base.family != "chatglm":
             raise self._wrong_base(say("adapters.prefix_family", family=self.base.family))

@@ -1,4 +1,4 @@
-"""ChatGLM-6B's prefill and decode step, as the decode loop calls them."""
+"""ChatGLM-6B for the decode loop: its prefill and decode step, codec and logits guard."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.chatglm.attention import rotary_table
-from chatui.engine.architectures.chatglm.modeling import RESIDUAL_SCALE, ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
+from chatui.engine.architectures.chatglm.attention import (
+    next_position_ids,
+    prompt_position_ids,
+    rotary_table,
+)
+from chatui.engine.architectures.chatglm.modeling import (
+    RESIDUAL_SCALE,
+    ChatGLMForCausalLM,
+    guard_logits,
+)
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
+from chatui.engine.architectures.chatglm.tokenization import ChatGLMDetokenizer
 from chatui.engine.architectures.decoder.causal_attention import DecoderShape
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
-from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
+from chatui.engine.architectures.decoder.joined_linear import forward_of
 from chatui.engine.architectures.decoder.transformers_decoder import fused_qkv_block, on_one_device
 from chatui.engine.cache import new_cache
+from chatui.engine.codec import Codec
+from chatui.engine.memory import available_bytes
+from chatui.engine.model import Guard
+from chatui.prompting.prompt_text import TokenFinder, encode_continuation
 
 
 class ChatGLMNetwork:
@@ -101,17 +114,9 @@ class ChatGLMNetwork:
         config = self.model.config
         heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         shape = DecoderShape(
-            heads=heads,
-            key_heads=heads,
-            head_dim=width,
-            scale=width**-0.5,
-            rotary="rows",
-            rotary_dim=width,
-            norm_eps=0.0,
-            gated=False,
-            normed_residual_scale=RESIDUAL_SCALE,
+            heads, heads, width, width**-0.5, "rows", width, normed_residual_scale=RESIDUAL_SCALE
         )
-        blocks = [fused_qkv_block(layer, layer.attention, heads) for layer in body.layers]
+        blocks = [fused_qkv_block(layer, "attention", heads) for layer in body.layers]
         like, tokens = body.final_layernorm.weight.detach(), forward_of(body.word_embeddings)
 
         def angles(slots: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,11 +131,10 @@ class ChatGLMNetwork:
         return Decoder(
             shape,
             lambda ids, _: tokens(ids),
-            angles,
             blocks,
-            forward_of(body.final_layernorm),
-            projection(self.model.lm_head, move=False),
-            like,
+            body.final_layernorm,
+            self.model.lm_head,
+            angles,
         )
 
     def _fill_prefix(self, cache: FixedCache) -> int:
@@ -147,3 +151,32 @@ class ChatGLMNetwork:
             layer.values[:, : encoder.length] = values[0]
         cache.move_to(encoder.length)
         return encoder.length
+
+
+def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard, ChatGLMNetwork]:
+    """Return the codec, logits guard and network of a loaded ChatGLM-6B.
+
+    Args:
+        window: context window in tokens.
+    """
+    packed = [module for module in model.modules() if isinstance(module, ChatGLMQuantisedLinear)]
+    # Widening int4 to 8 bits doubles its memory; it may take half of the free memory.
+    more = sum(module.weight.nbytes for module in packed)
+    widen = bool(packed) and 2 * more <= available_bytes(packed[0].weight.device)
+    for module in packed:
+        module.prepare_weight(widen=widen)
+
+    def encode_plain(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    codec = Codec(
+        encode=tokenizer.encode,
+        piece=lambda id: str(tokenizer.convert_ids_to_tokens(id) or ""),
+        detokenizer=lambda: ChatGLMDetokenizer(tokenizer, tokenizer.all_special_ids),
+        # [gMASK] and </s> in a text are plain text.
+        special=TokenFinder(tokenizer.all_special_tokens),
+        encode_continuation=lambda text: encode_continuation(text, encode_plain),
+    )
+    space = model.config.space_token_id
+    return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model, window)

@@ -1,12 +1,18 @@
 """ChatGLM-6B's tokenizer: SentencePiece, with tokens for white space.
 
 Token ids and decoded text equal those of THUDM/chatglm-6b's own tokenizer on transformers 4.28.1,
-the version that it was made for.
+the version that it was made for. The steps of its decode, in order:
+- SentencePiece turns runs of byte pieces into characters, and drops spaces at the start;
+- "<n>", "<|tab|>" and "<|blank_2|>" … "<|blank_80|>" become white space;
+- transformers' clean_up_tokenization_spaces removes the space before some punctuation.
+When streaming, each step is a filter that returns the text that can no longer change, and holds
+back at most a dozen characters. The cost of a token does not depend on the text before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import compress
 from typing import Any
@@ -14,7 +20,7 @@ from typing import Any
 import sentencepiece
 from transformers import AddedToken, PreTrainedTokenizer
 
-from chatui.engine.architectures.chatglm.streaming import MAX_BLANKS, restore_whitespace
+from chatui.engine.detokenizer import SPACE, SentencePieceDetokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import without_surrogates
@@ -29,6 +35,26 @@ SPLIT_TOKENS = {
     "pad_token": "<pad>",
     "unk_token": "<unk>",
 }
+
+MAX_BLANKS = 80
+WHITESPACE = {"<n>": "\n", "<|tab|>": "\t"} | {
+    f"<|blank_{n}|>": " " * n for n in range(2, MAX_BLANKS + 1)
+}
+# Replacements in the order of transformers' PreTrainedTokenizerBase.clean_up_tokenization.
+CLEAN_UP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+_MARKUP = re.compile("|".join(re.escape(token) for token in WHITESPACE))
 
 
 class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
@@ -184,3 +210,90 @@ def _load_pieces(vocab_file: str) -> Any:
     except (OSError, RuntimeError, TypeError) as error:
         raise ChatuiError(say("chatglm.bad_tokenizer", file=vocab_file)) from error
     return processor
+
+
+def restore_whitespace(text: str) -> str:
+    """Replace the tokens for line ends, tabs and runs of spaces by that white space."""
+    return _MARKUP.sub(lambda match: WHITESPACE[match[0]], text)
+
+
+class _StreamingReplacement:
+    """A streaming replacement of all occurrences of some texts, as by ``str.replace`` for one."""
+
+    def __init__(self, replacements: Mapping[str, str]) -> None:
+        self._replacements = replacements
+        self._pattern = re.compile("|".join(map(re.escape, replacements)))
+        self._starts = {old[:n] for old in replacements for n in range(1, len(old))}
+        self._longest = max(map(len, self._starts))
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Add text; return the text that can no longer change."""
+        text = self._held + text
+        parts: list[str] = []
+        end = 0
+        for match in self._pattern.finditer(text):
+            parts += text[end : match.start()], self._replacements[match[0]]
+            end = match.end()
+        first = max(end, len(text) - self._longest)
+        held = next((n for n in range(first, len(text)) if text[n:] in self._starts), len(text))
+        self._held = text[held:]
+        return "".join((*parts, text[end:held]))
+
+    def flush(self) -> str:
+        """Return the text held back, at the end of the input."""
+        held, self._held = self._held, ""
+        return held
+
+
+class ChatGLMStreamCleaner:
+    """A streaming filter from SentencePiece's raw text to the final text.
+
+    Args:
+        clean_up: whether to remove spaces before punctuation, as the original does.
+    """
+
+    def __init__(self, clean_up: bool = True) -> None:
+        rules = [{old: new} for old, new in CLEAN_UP] if clean_up else []
+        self._filters = [_StreamingReplacement(rule) for rule in (WHITESPACE, *rules)]
+
+    def push(self, text: str) -> str:
+        """Add raw text; return the text that can no longer change."""
+        for filter_ in self._filters:
+            text = filter_.push(text)
+        return text
+
+    def flush(self) -> str:
+        """Return the text held back, at the end of the input."""
+        text = ""
+        for filter_ in self._filters:
+            text = filter_.push(text) + filter_.flush()
+        return text
+
+
+class ChatGLMDetokenizer(SentencePieceDetokenizer):
+    """A streaming decoder whose joined output equals `tokenizer.decode(ids)`.
+
+    Args:
+        tokenizer: a `ChatGLMTokenizer`.
+        skipped: ids without text.
+    """
+
+    def __init__(self, tokenizer: Any, skipped: Collection[int]) -> None:
+        super().__init__(self._piece, skipped, strip_first_space=False)
+        self._piece_text = tokenizer.piece_text
+        self._cleaner = ChatGLMStreamCleaner(tokenizer.clean_up_tokenization_spaces)
+        self._at_start = True
+
+    def _piece(self, token: int) -> str | None:
+        piece: str | None = self._piece_text(token)
+        # SentencePiece drops the spaces that a text begins with.
+        return piece.removeprefix(SPACE) if self._at_start and piece and not self._bytes else piece
+
+    def add(self, token: int) -> str:
+        text = super().add(token)
+        self._at_start = self._at_start and not text
+        return self._cleaner.push(text)
+
+    def flush(self) -> str:
+        return self._cleaner.push(super().flush()) + self._cleaner.flush()

@@ -37,10 +37,10 @@ class DecoderShape:
     key_heads: int
     head_dim: int
     scale: float
-    rotary: Literal["halves", "pairs", "rows"] | None
-    rotary_dim: int
-    norm_eps: float
-    gated: bool
+    rotary: Literal["halves", "pairs", "rows"] | None = None
+    rotary_dim: int = 0
+    norm_eps: float = 0.0
+    gated: bool = False
     normed_residual_scale: float | None = None
 
 

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from chatui.engine import kernel_support
-from chatui.engine.architectures.decoder.captured_step import (
-    MIN_WINDOW,
-    read_captured,
-)
 from chatui.engine.architectures.decoder.causal_attention import CachedAttention, DecoderShape
-from chatui.engine.architectures.decoder.fixed_cache import FixedCache, FixedLayer
-from chatui.engine.architectures.decoder.joined_linear import Projection
-from chatui.engine.cache import GROWTH_STEP
-
-Norm: TypeAlias = Callable[[Tensor], Tensor]
+from chatui.engine.architectures.decoder.fixed_cache import CachedReader, FixedCache, FixedLayer
+from chatui.engine.architectures.decoder.joined_linear import Projection, norm_of, projection
 
 
 @dataclass(frozen=True)
@@ -35,148 +28,90 @@ class DecoderBlock:
         attention_norm, mlp_norm: norms before attention and before the MLP; ``mlp_norm`` is None if
             the MLP reads the same input as attention.
         qkv_proj: states -> queries, keys and values of all heads, concatenated.
-        head_norm: weights of the norm of queries and keys, ``[heads + key_heads, head_dim]``.
         output_proj: attention's result -> states.
         up_proj, activation, down_proj: the MLP; ``up_proj`` gives the gate, if any, and the values,
             concatenated.
+        head_norm: weights of the norm of queries and keys, ``[heads + key_heads, head_dim]``.
         post_attention_norm, post_mlp_norm: norms of the results, before they are added to the
             states; None for none.
     """
 
-    attention_norm: Norm
+    attention_norm: Projection
     qkv_proj: Projection
-    head_norm: Tensor | None
     output_proj: Projection
-    mlp_norm: Norm | None
+    mlp_norm: Projection | None
     up_proj: Projection
     activation: Callable[[Tensor], Tensor]
     down_proj: Projection
-    post_attention_norm: Norm | None = None
-    post_mlp_norm: Norm | None = None
+    head_norm: Tensor | None = None
+    post_attention_norm: Projection | None = None
+    post_mlp_norm: Projection | None = None
 
 
-class Decoder:
+class Decoder(CachedReader):
     """A decoder that reads the tokens of one sequence.
 
     Args:
         shape: its configuration.
         embed: ids and positions, each ``[rows]`` -> states ``[rows, hidden]``.
+        blocks: the blocks, in order.
+        last_norm, head: the modules after them; the cache gets the dtype and device of the norm's
+            weight, which is never packed.
         angles: positions ``[rows]`` -> cosines and sines of the rotation of queries and keys, each
             ``[rows, …, rotary_dim]``, or half of it without the repeated angles; None for no
             rotation.
-        blocks: the blocks, in order.
-        last_norm, head: the last states -> logits ``[rows, vocabulary]``.
-        like: the last norm's weight, which is never packed; the cache gets its dtype and device.
         slopes: ALiBi slopes ``[heads]`` (arXiv:2108.12409); None for no ALiBi.
-
-    Attributes:
-        windowed: whether a step attends to a whole window of the cache and masks the unused slots,
-            as a captured step must; otherwise it attends to the used slots only.
     """
 
     def __init__(
         self,
         shape: DecoderShape,
         embed: Callable[[Tensor, Tensor], Tensor],
-        angles: Callable[[Tensor], tuple[Tensor, Tensor]] | None,
         blocks: Sequence[DecoderBlock],
-        last_norm: Norm,
-        head: Projection,
-        like: Tensor,
+        last_norm: Any,
+        head: Any,
+        angles: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
         slopes: Tensor | None = None,
     ) -> None:
+        self._like = last_norm.weight.detach()
+        device = self._like.device
+        super().__init__(device, windowed=device.type == "cuda")
         self.shape = shape
         self._embed = embed
-        self._angles = angles
         self._blocks = blocks
-        self._last_norm = last_norm
-        self._head = head
-        self._like = like
-        self._slopes = None if slopes is None else slopes.to(like.device, torch.float32)
-        self.windowed = like.device.type == "cuda"
+        self._last_norm = norm_of(last_norm)
+        self._head = projection(head)
+        self._angles = angles
+        self._slopes = None if slopes is None else slopes.to(device, torch.float32)
         select_kernel = kernel_support.attention_kernel if slopes is None else lambda *_: None
-        self._attend = CachedAttention(shape, like.device, select_kernel)
+        self._attend = CachedAttention(shape, device, select_kernel)
 
     def new_cache(self, window: int) -> FixedCache:
         """Return an empty cache for up to ``window`` tokens."""
         empty = self._like.new_empty((self.shape.key_heads, 0, self.shape.head_dim))
-        return FixedCache(
-            [FixedLayer(empty, empty, zero_unused=self.windowed) for _ in self._blocks],
-            torch.zeros(1, dtype=torch.int64, device=self._like.device),
-            window,
-            MIN_WINDOW if self.windowed else GROWTH_STEP,
-        )
+        layers = [FixedLayer(empty, empty, zero_unused=self.windowed) for _ in self._blocks]
+        position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        return FixedCache(layers, position, window, windowed=self.windowed)
 
-    def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
-        """Read more tokens; return the logits of the next token, ``[vocabulary]``.
-
-        A single token may be a tensor on the device, int64 ``[]``. If ``windowed``, the host does
-        not wait for it.
-        """
-        if len(ids) == 1:
-            return self._step(ids[0], cache)
-        return self.read_all(ids, cache, last=1)[0]
-
-    def read_all(
-        self, ids: Sequence[int | Tensor], cache: FixedCache, last: int, bidirectional: int = 0
-    ) -> Tensor:
-        """Read more tokens; return the logits after each of the last ones, ``[last, vocabulary]``.
-
-        Args:
-            last: number of last tokens to compute logits for.
-            bidirectional: number of first tokens with bidirectional attention.
-        """
-        start, end = cache.length, cache.length + len(ids)
-        cache.reserve(end)
-        device = self._like.device
-        positions = torch.arange(start, end, device=device)
-        mask = None
-        if start or bidirectional or self._slopes is not None:
-            mask = torch.arange(end, device=device) <= positions[:, None].clamp(
-                min=bidirectional - 1
-            )
-        tokens = torch.tensor(ids, device=device)
-        logits = self._logits(tokens, positions, cache, end, mask, last)
-        cache.move_to(end)
-        return logits
-
-    def _step(self, token: int | Tensor, cache: FixedCache) -> Tensor:
-        if self.windowed:
-            return read_captured(self.read_one, token, cache)
-        needed = cache.length + 1
-        cache.reserve(needed)
-        ids = torch.tensor([token], device=self._like.device)
-        logits = self.read_one(ids, cache, needed, masked=False)
-        cache.length = needed
-        return logits
-
-    def read_one(
-        self, ids: Tensor, cache: FixedCache, window: int, *, masked: bool = True
-    ) -> Tensor:
-        """Read the token ``ids`` ``[1]`` and advance the cache's position; return the logits.
-
-        So that the step can be captured, the operations depend on no host value except ``window``.
-        """
-        mask = None
-        if masked:
-            mask = (torch.arange(window, device=ids.device) <= cache.position)[None]
-        logits = self._logits(ids, cache.position, cache, window, mask)[0]
-        cache.position.add_(1)
-        return logits
-
-    def _logits(
+    def logits(
         self,
         ids: Tensor,
         positions: Tensor,
         cache: FixedCache,
         window: int,
-        mask: Tensor | None,
+        *,
+        masked: bool,
         last: int = 1,
+        bidirectional: int = 0,
     ) -> Tensor:
+        """See :meth:`CachedReader.logits`."""
         states = self._embed(ids, positions)
-        rotation = None
+        rotation = mask = None
         if self._angles is not None:
             rotation = self._attend.rotation_factors(*self._angles(positions))
+        if masked or bidirectional or (self._slopes is not None and len(ids) > 1):
+            seen = positions.clamp(min=bidirectional - 1) if bidirectional else positions
+            mask = torch.arange(window, device=self.device) <= seen[:, None]
         if self._slopes is not None:
             mask = self._alibi_bias(mask, window)
         for block, layer in zip(self._blocks, cache.layers, strict=True):
@@ -211,6 +146,6 @@ class Decoder:
         It is the key's position times the head's slope, rounded as in transformers.
         """
         assert self._slopes is not None
-        key_positions = torch.arange(window, device=self._like.device)
+        key_positions = torch.arange(window, device=self.device)
         bias = (self._slopes[:, None, None] * key_positions).to(self._like.dtype)
         return bias if mask is None else bias.masked_fill(~mask, -torch.inf)

@@ -17,7 +17,16 @@ Projection: TypeAlias = Callable[[Tensor], Tensor]
 """States ``[rows, in]`` -> ``[rows, out]``."""
 
 
-def projection(*modules: Any, move: bool) -> Projection:
+def norm_of(module: Any) -> Projection:
+    """Return a norm's function; an RMS norm is one operation of PyTorch."""
+    if not hasattr(module, "variance_epsilon"):
+        return forward_of(module)
+    weight, eps = module.weight.detach(), module.variance_epsilon
+    shape = tuple(weight.shape)
+    return lambda states: functional.rms_norm(states, shape, weight, eps)
+
+
+def projection(*modules: Any, move: bool = False) -> Projection:
     """Return a function that concatenates the outputs of all ``modules`` for the same states.
 
     Plain layers with adjacent weights take one product, and two more for their LoRA pairs. Layers
@@ -33,7 +42,7 @@ def projection(*modules: Any, move: bool) -> Projection:
         return _concatenated([forward_of(module) for module in modules])
     weight = _joined_weight(modules, move=move)
     if weight is None:
-        return _concatenated([projection(module, move=False) for module in modules])
+        return _concatenated([projection(module) for module in modules])
     bias = _joined_bias(modules)
     if not any(_lora_hooks(module) for module in modules):
         return lambda states: linear(states, weight, bias)

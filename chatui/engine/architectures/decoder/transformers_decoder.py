@@ -9,8 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from chatui.engine.architectures.decoder.causal_attention import DecoderShape
-from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock, Norm
-from chatui.engine.architectures.decoder.joined_linear import Projection, forward_of, projection
+from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock
+from chatui.engine.architectures.decoder.joined_linear import (
+    Projection,
+    forward_of,
+    norm_of,
+    projection,
+)
 from chatui.engine.cache import can_crop, new_cache
 
 _INTERLEAVED_ROTARY = ("GlmForCausalLM", "Glm4ForCausalLM")
@@ -61,12 +66,10 @@ def _llama(model: Any) -> Decoder:
     body, config = model.model, model.config
     rotary = body.rotary_emb
     attention = body.layers[0].self_attn
-    key_heads = config.num_key_value_heads
-    width = attention.head_dim
     shape = DecoderShape(
         heads=config.num_attention_heads,
-        key_heads=key_heads,
-        head_dim=width,
+        key_heads=config.num_key_value_heads,
+        head_dim=attention.head_dim,
         scale=attention.scaling,
         rotary="pairs" if type(model).__name__ in _INTERLEAVED_ROTARY else "halves",
         rotary_dim=2 * rotary.inv_freq.shape[0],
@@ -79,114 +82,93 @@ def _llama(model: Any) -> Decoder:
         cosines, sines = rotary(like, positions[None])
         return cosines[0], sines[0]
 
-    return Decoder(
-        shape,
-        lambda ids, _: table(ids),
-        angles,
-        [_llama_block(layer, shape) for layer in body.layers],
-        _rms_norm(body.norm),
-        projection(model.lm_head, move=False),
-        like,
-    )
+    blocks = [_llama_block(layer, shape) for layer in body.layers]
+    return Decoder(shape, lambda ids, _: table(ids), blocks, body.norm, model.lm_head, angles)
 
 
 def _llama_block(layer: Any, shape: DecoderShape) -> DecoderBlock:
     attention, inner = layer.self_attn, layer.mlp
     # Weights on the CPU are often mapped from their file; moving them would take memory.
     move = layer.input_layernorm.weight.device.type != "cpu"
-    qkv_proj = projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move)
     head_norm = None
     if hasattr(attention, "q_norm"):
         query, key = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
         head_norm = torch.cat((query.expand(shape.heads, -1), key.expand(shape.key_heads, -1)))
-    if hasattr(inner, "gate_up_proj"):
-        up_proj = projection(inner.gate_up_proj, move=False)
-    else:
-        up_proj = projection(inner.gate_proj, inner.up_proj, move=move)
+    fused = hasattr(inner, "gate_up_proj")
     # GLM-4 also normalises the results of attention and MLP.
     has_post_norms = hasattr(layer, "post_self_attn_layernorm")
     return DecoderBlock(
-        attention_norm=_rms_norm(layer.input_layernorm),
-        qkv_proj=qkv_proj,
+        attention_norm=norm_of(layer.input_layernorm),
+        qkv_proj=projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move),
+        output_proj=projection(attention.o_proj),
+        mlp_norm=norm_of(layer.post_attention_layernorm),
+        up_proj=projection(inner.gate_up_proj)
+        if fused
+        else projection(inner.gate_proj, inner.up_proj, move=move),
+        activation=forward_of(inner.activation_fn if fused else inner.act_fn),
+        down_proj=projection(inner.down_proj),
         head_norm=head_norm,
-        output_proj=projection(attention.o_proj, move=False),
-        mlp_norm=_rms_norm(layer.post_attention_layernorm),
-        up_proj=up_proj,
-        activation=forward_of(
-            inner.activation_fn if hasattr(inner, "activation_fn") else inner.act_fn
-        ),
-        down_proj=projection(inner.down_proj, move=False),
-        post_attention_norm=_rms_norm(layer.post_self_attn_layernorm) if has_post_norms else None,
-        post_mlp_norm=_rms_norm(layer.post_mlp_layernorm) if has_post_norms else None,
+        post_attention_norm=norm_of(layer.post_self_attn_layernorm) if has_post_norms else None,
+        post_mlp_norm=norm_of(layer.post_mlp_layernorm) if has_post_norms else None,
     )
 
 
-def _rms_norm(module: Any) -> Norm:
-    weight, eps = module.weight.detach(), module.variance_epsilon
-    shape = tuple(weight.shape)
-    return lambda states: functional.rms_norm(states, shape, weight, eps)
+def older_block(layer: Any, qkv_proj: Projection, *names: str) -> DecoderBlock:
+    """Return a block with an MLP of two layers.
+
+    Args:
+        names: the paths in ``layer`` of the norm before attention, attention's output layer, the
+            norm before the MLP ("" if it reads the same input as attention), and the MLP's layers.
+    """
+    norm, output, mlp_norm, up, down = (layer.get_submodule(name) for name in names)
+    return DecoderBlock(
+        attention_norm=norm_of(norm),
+        qkv_proj=qkv_proj,
+        output_proj=projection(output),
+        mlp_norm=None if mlp_norm is layer else norm_of(mlp_norm),
+        up_proj=projection(up),
+        # BLOOM's and ChatGLM-6B's own functions take more operations.
+        activation=forward_of(layer.mlp.act) if hasattr(layer.mlp, "act") else _gelu,
+        down_proj=projection(down),
+    )
+
+
+def _gelu(states: Tensor) -> Tensor:
+    return functional.gelu(states, approximate="tanh")
+
+
+def fused_qkv_block(layer: Any, attention: str, heads: int) -> DecoderBlock:
+    """Return a block of BLOOM or ChatGLM-6B, whose weight has each head's query, key and value.
+
+    Args:
+        attention: the name of the attention in ``layer``.
+    """
+    qkv_proj = _split_heads(layer.get_submodule(attention).query_key_value, heads, (0, 1, 2))
+    return older_block(
+        layer, qkv_proj, "input_layernorm", f"{attention}.dense", "post_attention_layernorm",
+        "mlp.dense_h_to_4h", "mlp.dense_4h_to_h",
+    )  # fmt: skip
 
 
 def _gpt2(model: Any) -> Decoder | None:
     body, config = model.transformer, model.config
-    unsupported = (
-        config.add_cross_attention,
-        config.reorder_and_upcast_attn,
-        config.scale_attn_by_inverse_layer_idx,
-    )
-    if any(unsupported):
+    if (
+        config.add_cross_attention
+        or config.reorder_and_upcast_attn
+        or config.scale_attn_by_inverse_layer_idx
+    ):
         return None
-    shape = _multi_head_shape(config.n_head, config.n_embd, body.h[0].attn.scaling)
-    blocks = [
-        DecoderBlock(
-            attention_norm=forward_of(block.ln_1),
-            qkv_proj=forward_of(block.attn.c_attn),
-            head_norm=None,
-            output_proj=forward_of(block.attn.c_proj),
-            mlp_norm=forward_of(block.ln_2),
-            up_proj=forward_of(block.mlp.c_fc),
-            activation=forward_of(block.mlp.act),
-            down_proj=forward_of(block.mlp.c_proj),
-        )
-        for block in body.h
-    ]
-    token_table, position_table = forward_of(body.wte), forward_of(body.wpe)
+    heads, scale = config.n_head, body.h[0].attn.scaling
+    shape = DecoderShape(heads, heads, config.n_embd // heads, scale)
+    names = ("ln_1", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+    blocks = [older_block(layer, projection(layer.attn.c_attn), *names) for layer in body.h]
+    tokens, places = forward_of(body.wte), forward_of(body.wpe)
     return Decoder(
         shape,
-        lambda ids, positions: token_table(ids) + position_table(positions),
-        None,
+        lambda ids, positions: tokens(ids) + places(positions),
         blocks,
-        forward_of(body.ln_f),
-        projection(model.lm_head, move=False),
-        body.ln_f.weight.detach(),
-    )
-
-
-def _multi_head_shape(heads: int, size: int, scale: float, rotary_dim: int = 0) -> DecoderShape:
-    """Return the configuration of an older decoder, with ``rotary_dim`` rotated elements a head."""
-    return DecoderShape(
-        heads=heads,
-        key_heads=heads,
-        head_dim=size // heads,
-        scale=scale,
-        rotary="pairs" if rotary_dim else None,
-        rotary_dim=rotary_dim,
-        norm_eps=0.0,
-        gated=False,
-    )
-
-
-def fused_qkv_block(layer: Any, attention: Any, heads: int) -> DecoderBlock:
-    """Return a block of BLOOM or ChatGLM-6B, whose weight has each head's query, key and value."""
-    return DecoderBlock(
-        attention_norm=forward_of(layer.input_layernorm),
-        qkv_proj=split_heads(projection(attention.query_key_value, move=False), heads),
-        head_norm=None,
-        output_proj=projection(attention.dense, move=False),
-        mlp_norm=forward_of(layer.post_attention_layernorm),
-        up_proj=projection(layer.mlp.dense_h_to_4h, move=False),
-        activation=lambda states: functional.gelu(states, approximate="tanh"),
-        down_proj=projection(layer.mlp.dense_4h_to_h, move=False),
+        body.ln_f,
+        model.lm_head,
     )
 
 
@@ -195,18 +177,17 @@ def _bloom(model: Any) -> Decoder | None:
     in_slices = config.slow_but_exact and config.pretraining_tp > 1
     if config.apply_residual_connection_post_layernorm or in_slices:
         return None
-    heads = config.n_head
-    blocks = [fused_qkv_block(block, block.self_attention, heads) for block in body.h]
+    heads, scale = config.n_head, body.h[0].self_attention.inv_norm_factor
+    shape = DecoderShape(heads, heads, config.hidden_size // heads, scale)
+    blocks = [fused_qkv_block(layer, "self_attention", heads) for layer in body.h]
     tokens, norm = forward_of(body.word_embeddings), forward_of(body.word_embeddings_layernorm)
     return Decoder(
-        _multi_head_shape(heads, config.hidden_size, body.h[0].self_attention.inv_norm_factor),
+        shape,
         lambda ids, _: norm(tokens(ids)),
-        None,
         blocks,
-        forward_of(body.ln_f),
-        projection(model.lm_head, move=False),
-        body.ln_f.weight.detach(),
-        alibi_slopes(heads),
+        body.ln_f,
+        model.lm_head,
+        slopes=alibi_slopes(heads),
     )
 
 
@@ -215,21 +196,13 @@ def _codegen(model: Any) -> Decoder | None:
     body, config = model.transformer, model.config
     if config.rotary_dim is None:
         return None
-    first = body.h[0].attn
+    heads, first = config.n_head, body.h[0].attn
+    width = config.n_embd // heads
+    shape = DecoderShape(heads, heads, width, first.scaling, "pairs", config.rotary_dim)
+    names = ("ln_1", "attn.out_proj", "", "mlp.fc_in", "mlp.fc_out")
     blocks = [
-        DecoderBlock(
-            attention_norm=forward_of(block.ln_1),
-            qkv_proj=split_heads(
-                projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)
-            ),
-            head_norm=None,
-            output_proj=projection(block.attn.out_proj, move=False),
-            mlp_norm=None,
-            up_proj=projection(block.mlp.fc_in, move=False),
-            activation=forward_of(block.mlp.act),
-            down_proj=projection(block.mlp.fc_out, move=False),
-        )
-        for block in body.h
+        older_block(layer, _split_heads(layer.attn.qkv_proj, first.mp_num, (0, 2, 1)), *names)
+        for layer in body.h
     ]
     tokens, table = forward_of(body.wte), body.rotary_emb.embed_positions
 
@@ -237,28 +210,19 @@ def _codegen(model: Any) -> Decoder | None:
         sines, cosines = table[positions].chunk(2, dim=-1)
         return cosines, sines
 
-    return Decoder(
-        _multi_head_shape(config.n_head, config.n_embd, first.scaling, config.rotary_dim),
-        lambda ids, _: tokens(ids),
-        angles,
-        blocks,
-        forward_of(body.ln_f),
-        projection(model.lm_head, move=False),
-        body.ln_f.weight.detach(),
-    )
+    return Decoder(shape, lambda ids, _: tokens(ids), blocks, body.ln_f, model.lm_head, angles)
 
 
-def split_heads(
-    qkv_proj: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)
-) -> Projection:
+def _split_heads(module: Any, groups: int, order: tuple[int, int, int]) -> Projection:
     """Return a projection that reorders a fused one to all queries, all keys, all values.
 
     Args:
-        joint: gives ``groups`` times three parts; ``order`` says which are queries, keys, values.
+        module: gives ``groups`` times three parts; ``order`` says which are queries, keys, values.
     """
+    fused = projection(module)
 
     def split(states: Tensor) -> Tensor:
-        parts = qkv_proj(states).view(states.shape[0], groups, 3, -1)
+        parts = fused(states).view(states.shape[0], groups, 3, -1)
         return torch.cat([parts[:, :, part].flatten(1) for part in order], dim=-1)
 
     return split

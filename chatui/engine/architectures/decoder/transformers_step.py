@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +10,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicSlidingWindowLayer, StaticLayer
 
 from chatui.catalog.memory_need import cache_size
-from chatui.engine.architectures.decoder.captured_step import MIN_WINDOW, read_captured
-from chatui.engine.architectures.decoder.fixed_cache import FixedCache, resized_buffer
+from chatui.engine.architectures.decoder.fixed_cache import (
+    CachedReader,
+    FixedCache,
+    resized_buffer,
+)
 from chatui.engine.architectures.decoder.transformers_decoder import on_one_device
 from chatui.engine.cache import GrowingLayer, new_cache
 from chatui.engine.memory import available_bytes
@@ -37,7 +39,7 @@ class WindowedLayer(StaticLayer):  # type: ignore[misc]
         self.window = 0
 
     def resize(self, capacity: int, used: int) -> None:
-        """See :class:`~chatui.engine.architectures.decoder.fixed_cache.Layer`."""
+        """See :class:`~chatui.engine.architectures.decoder.fixed_cache.FixedLayer`."""
         self.max_cache_len = capacity
         if self.is_initialized:
             self.keys = resized_buffer(self.keys, capacity, used, zero_unused=True)
@@ -58,52 +60,37 @@ class WindowedLayer(StaticLayer):  # type: ignore[misc]
         return self.window, 0
 
 
-class TransformersStep:
-    """A transformers model with the methods of
-    :class:`~chatui.engine.architectures.decoder.decoder.Decoder`.
+class TransformersStep(CachedReader):
+    """A transformers model whose step is captured.
 
     Args:
         model: a model for which :func:`can_be_captured` is true.
     """
 
-    windowed = True
-
     def __init__(self, model: Any) -> None:
+        super().__init__(model.get_input_embeddings().weight.device, windowed=True)
         self._model = model
-        self._device = model.get_input_embeddings().weight.device
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def new_cache(self, window: int) -> FixedCache:
         """Return an empty cache for up to ``window`` tokens."""
-        position = torch.zeros(1, dtype=torch.int64, device=self._device)
-        count = len(new_cache(self._model.config, window).layers)
-        layers = [WindowedLayer(position) for _ in range(count)]
-        return FixedCache(layers, position, window, MIN_WINDOW)
+        position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        layers = [WindowedLayer(position) for _ in new_cache(self._model.config, window).layers]
+        return FixedCache(layers, position, window, windowed=True)
 
-    def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
-        """Read more tokens; return the logits of the next token, ``[vocabulary]``."""
-        if len(ids) == 1:
-            return read_captured(self.read_one, ids[0], cache)
-        return self.read_all(ids, cache, last=1)[0]
-
-    def read_all(self, ids: Sequence[int | Tensor], cache: FixedCache, last: int) -> Tensor:
-        """Read more tokens; return the logits after the last ones, ``[last, vocabulary]``."""
-        end = cache.length + len(ids)
-        cache.reserve(end)
-        logits = self._logits(torch.tensor(ids, device=self._device), cache, end, last)
-        cache.move_to(end)
-        return logits
-
-    def read_one(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor:
-        """Read the token ``ids`` ``[1]`` and advance the cache's position; return the logits."""
-        logits = self._logits(ids, cache, window, 1)[0]
-        cache.position.add_(1)
-        return logits
-
-    def _logits(self, ids: Tensor, cache: FixedCache, window: int, last: int) -> Tensor:
+    def logits(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        cache: FixedCache,
+        window: int,
+        *,
+        last: int = 1,
+        **_: Any,
+    ) -> Tensor:
+        """See :meth:`CachedReader.logits`; transformers makes the mask."""
         for layer in cache.layers:
             layer.window = window
-        positions = torch.arange(len(ids), device=self._device) + cache.position
         output = self._model(
             ids[None],
             position_ids=positions[None],

@@ -15,8 +15,7 @@ from asking import ask, loaded, parts, spec
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.prefix import install_prefix
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM, install_prefix
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from chatui.engine.architectures.chatglm.attention import attend_in_half
-from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
-from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM, guard_logits
-from chatui.engine.architectures.chatglm.positions import (
+from chatui.engine.architectures.chatglm.attention import (
+    attend_in_half,
     next_position_ids,
     prompt_mask,
     prompt_position_ids,
 )
+from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM, guard_logits
 
 MakeModel = Callable[..., ChatGLMForCausalLM]
 STEPS = 6

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DynamicCache
 
-from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.positions import (
+from chatui.engine.architectures.chatglm.attention import (
     next_position_ids,
     prompt_mask,
     prompt_position_ids,
 )
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 
 TOLERANCE = 2e-3

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from chatui.engine.architectures.chatglm.attention import next_position_ids, prompt_position_ids
 from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
-from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
-from chatui.engine.architectures.chatglm.prefix import install_prefix
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM, install_prefix
 
 MakeModel = Callable[..., ChatGLMForCausalLM]
 LENGTH = 5

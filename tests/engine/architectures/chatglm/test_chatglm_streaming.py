@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from chatui.engine.architectures.chatglm.streaming import (
+from chatui.engine.architectures.chatglm.tokenization import (
     CLEAN_UP,
     WHITESPACE,
     ChatGLMDetokenizer,
     ChatGLMStreamCleaner,
+    ChatGLMTokenizer,
 )
-from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 
 
 @pytest.fixture
