@@ -55,7 +55,7 @@ class AskRecord:
     async def finish(self, error: str) -> None:
         """Record the end of the reply, caused by ``error`` if it is not ""."""
         assert self._reply is not None
-        self._reply.finish("failed" if error else "stopped", error=error or None)
+        self._reply.end("failed" if error else "stopped", error=error or None)
         await self._reply.wait_until_saved()
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class RoundWriter:
         self._clock = clock
         self._interval = interval_seconds
         self._started = self._saved_at = clock()
-        self._unsaved: list[Piece] = []
+        self._saved = 0
         self._is_finishing = False
         self._timer: asyncio.TimerHandle | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -63,9 +63,7 @@ class RoundWriter:
         alternatives: tuple[tuple[int, str, float], ...] = (),
     ) -> None:
         """Add a streamed token and schedule it for saving."""
-        piece = Piece(self.seconds, text, token_id, logprob, alternatives)
-        self._unsaved.append(piece)
-        self.pieces.append(piece)
+        self.pieces.append(Piece(self.seconds, text, token_id, logprob, alternatives))
         self._schedule_save()
 
     async def finish(self, ended: Round) -> None:
@@ -79,13 +77,14 @@ class RoundWriter:
             self._timer.cancel()
         if self._saving is not None:
             await asyncio.wait([self._saving])
-        await self._store.queued(self._store.finish_round, ended, tuple(self._unsaved))
-        self._unsaved = []
+        unsaved = tuple(self.pieces[self._saved :])
+        await self._store.queued(self._store.finish_round, ended, unsaved)
+        self._saved = len(self.pieces)
 
     def _schedule_save(self) -> None:
         """Schedule a save one interval after the last, unless one is scheduled or running."""
         is_scheduled = self._timer is not None or self._saving is not None
-        if self._unsaved and not is_scheduled and not self._is_finishing:
+        if self._saved < len(self.pieces) and not is_scheduled and not self._is_finishing:
             delay = max(0.0, self._saved_at + self._interval - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._start_saving)
 
@@ -95,11 +94,11 @@ class RoundWriter:
         self._saving = asyncio.ensure_future(self._save())
 
     async def _save(self) -> None:
-        batch, self._unsaved = self._unsaved, []
+        batch = self.pieces[self._saved :]
         try:
             await self._store.queued(self._store.append_pieces, self._round_id, batch)
+            self._saved += len(batch)
         except ChatuiError as problem:
-            self._unsaved = batch + self._unsaved
             self._on_problem(problem)
         finally:
             self._saving = None

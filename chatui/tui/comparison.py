@@ -7,21 +7,19 @@ the same round.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import ClassVar
 
 from msgspec import Struct, field
 
-from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Round
-from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loading, ModelSpec
+from chatui.tui.conversation_opening import ConversationNavigator
+from chatui.tui.queries import Query
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.setting_changes import NO_CHANGES, SettingChanges
-from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import LoadFailed, LoadProgress, TurnMessage
-from chatui.tui.waiting_queries import WaitingQuery
 
 
 class Column(Struct, eq=False):
@@ -51,46 +49,29 @@ class Column(Struct, eq=False):
         return self.existing if self.reply is None else self.reply.round
 
 
-class Comparison(Struct, eq=False):
-    """The replies to one query.
+class Comparison(Query, eq=False, kw_only=True):
+    """A query and the replies to it; ``stopped`` is True after the user stopped the comparison.
 
     Attributes:
-        query: the query.
+        columns: the replies.
         previous_spec: the model that answered before.
-        stopped: True after the user stopped the comparison.
         finished: set when no more replies will be written.
         closed: set when the user has chosen a reply.
     """
 
-    query: str
+    loads_own_model: ClassVar[bool] = True
+
     columns: tuple[Column, ...]
     previous_spec: ModelSpec
-    stopped: bool = False
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class ComparedQuery(WaitingQuery, eq=False):
-    """A waiting query whose replies are compared."""
-
-    comparison: Comparison | None = None
-
-
-class ComparingTurns(Turns):
+class ComparingTurns(ConversationNavigator):
     """Turns that can answer a query side by side."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        store: Store,
-        create_backend: Callable[[str], Backend],
-        report: Callable[[TurnMessage], None],
-    ) -> None:
-        super().__init__(spec, store, create_backend, self._report_beside_column)
-        self._report_all = report
-        self._asked: ComparedQuery | None = None
-        self._comparing: ComparedQuery | None = None
-        self._column: Column | None = None
+    _column: Column | None = None
+    """The column that is being written."""
 
     def compare(
         self, query: str, columns: tuple[Column, ...], sibling: Round | None = None
@@ -100,22 +81,22 @@ class ComparingTurns(Turns):
         Args:
             sibling: the round whose query it is; None appends to the head.
         """
-        comparison = Comparison(query, columns, self.spec)
-        self._asked = ComparedQuery(
-            self.current, query, sibling, loads_own_model=True, comparison=comparison
+        comparison = Comparison(
+            self.current, query, sibling, columns=columns, previous_spec=self.spec
         )
-        self._put(self._asked)
+        self._put(comparison)
         return comparison
 
     def stop_comparison(self, comparison: Comparison) -> None:
         """Stop the running reply or load, and begin no other."""
         comparison.stopped = True
-        if self._asked is not None and self._waiting.withdraw(self._asked):
+        if comparison in self._queue:
             # It still waits, because the previous model is being loaded.
+            self._withdraw(lambda query: query is comparison)
             comparison.finished.set()
-        elif self._comparing is not None and not comparison.finished.is_set():
+        elif not comparison.finished.is_set():
             self.cancel_load()
-            self._stop_reply(self._comparing.conversation)
+            self._stop_reply(comparison.conversation.reply)
 
     async def close_comparison(
         self, comparison: Comparison, column: Column | None
@@ -150,11 +131,14 @@ class ComparingTurns(Turns):
 
     @property
     def unsent_texts(self) -> tuple[str, ...]:
-        asked = self._comparing
-        texts = (asked.text,) if asked is not None and asked.has_unsaved_text else ()
+        asked = self._answering
+        texts = (asked.text,) if isinstance(asked, Comparison) and asked.has_unsaved_text else ()
         return (*texts, *super().unsent_texts)
 
-    def _report_beside_column(self, message: TurnMessage) -> None:
+    def _withdraw_waiting(self) -> tuple[str, ...]:
+        return () if self._column is not None else super()._withdraw_waiting()
+
+    def _report(self, message: TurnMessage) -> None:
         """Report an event; the progress and failure of a column's load go to the column."""
         column = self._column
         if column is not None and isinstance(message, LoadProgress):
@@ -162,49 +146,40 @@ class ComparingTurns(Turns):
         elif column is not None and isinstance(message, LoadFailed):
             column.problem = message.sentence
             message = LoadFailed(message.spec, "")
-        self._report_all(message)
+        super()._report(message)
 
-    def _withdraw_waiting(self) -> tuple[str, ...]:
-        return () if self._column is not None else super()._withdraw_waiting()
-
-    async def _answer_next(self) -> None:
-        query = self._waiting.next
-        if not isinstance(query, ComparedQuery) or query.comparison is None:
-            await super()._answer_next()
+    async def _answer(self, query: Query) -> None:
+        if not isinstance(query, Comparison):
+            await super()._answer(query)
             return
-        comparison, self._comparing = query.comparison, query
-        self._waiting.pop()
         try:
-            for column in comparison.columns:
-                if column.spec is not None and not (comparison.stopped or self._closed):
-                    await self._write_column(column, column.spec, query, comparison)
+            for column in query.columns:
+                if column.spec is not None and not (query.stopped or self._closed):
+                    self._column = column
+                    await self._write_column(column, column.spec, query)
         finally:
-            self._column = self._comparing = None
+            self._column = None
             self._report_waiting()
-            comparison.finished.set()
-        await comparison.closed.wait()
+            query.finished.set()
+        await query.closed.wait()
 
-    async def _write_column(
-        self, column: Column, spec: ModelSpec, query: ComparedQuery, comparison: Comparison
-    ) -> None:
+    async def _write_column(self, column: Column, spec: ModelSpec, asked: Comparison) -> None:
         """Load a column's model if it is not loaded, and write the column's reply."""
-        self._column = column
         if self.loaded is None or spec != self._loaded_spec:
             self.spec = spec
             await self._load()
             column.loading = None
-        if column.problem or self.loaded is None or comparison.stopped:
+        if column.problem or self.loaded is None or asked.stopped:
             return
         column.spec = self.spec
-        part = WaitingQuery(query.conversation, query.text, query.sibling, changes=column.changes)
+        part = Query(asked.conversation, asked.text, asked.sibling, changes=column.changes)
         try:
-            reply, request = await self._begin_reply(part)
+            column.reply, request = await self._begin_reply(part)
         except ChatuiError as error:
             column.problem = str(error)
             return
-        column.reply = reply
-        query.sibling = query.sibling or reply.begun_round
-        await self._write(part, reply, request)
+        asked.sibling = asked.sibling or column.reply.begun_round
+        await self._write(asked, column.reply, request)
 
 
 def column_problem(column: Column, comparison: Comparison) -> str:

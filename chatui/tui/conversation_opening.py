@@ -1,61 +1,31 @@
-"""The conversation on the screen and the branch of it that is shown."""
+"""The conversation on the screen, the branch of it that is shown, and its title."""
 
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from chatui.backends.protocol import Backend
-from chatui.conversation.rounds import Conversation, Round
-from chatui.conversation.store import Store
-from chatui.errors import ChatuiError
-from chatui.messages import ModelSpec
-from chatui.tui.model_loading import ModelLoader
-from chatui.tui.running_reply import RunningReply
+from chatui.conversation.rounds import Round, title_from_query
+from chatui.errors import BackendLost, ChatuiError
+from chatui.locales import say
+from chatui.messages import GenerateRequest, ModelSpec, Token
+from chatui.prompting.parts import answer_of, prompt_history
+from chatui.tui.queries import OpenConversation
 from chatui.tui.setting_changes import NO_CHANGES, changes_from_record
-from chatui.tui.turn_messages import ErrorOccurred, TurnMessage
-from chatui.tui.waiting_queries import OpenConversation
+from chatui.tui.turn import Turns
+from chatui.tui.turn_messages import ErrorOccurred
+
+_TITLE_ROUNDS = 3
+_TITLE_ROUND_CHARACTERS = 500
+_TITLE_TOKENS = 48
+_TITLE_MARKS = " \t#*_《》「」“”\"'。.：:"
+"""Stripped from both ends of a generated title."""
 
 
-class ConversationNavigator(ModelLoader):
-    """Opens conversations and moves between their branches, while replies continue.
-
-    Attributes:
-        current: the conversation on the screen.
-    """
-
-    def __init__(
-        self,
-        spec: ModelSpec,
-        store: Store,
-        create_backend: Callable[[str], Backend],
-        report: Callable[[TurnMessage], None],
-    ) -> None:
-        super().__init__(spec, create_backend, report)
-        self.current = OpenConversation()
-        self._store = store
-        self._tasks: set[asyncio.Future[None]] = set()
-
-    @property
-    @abstractmethod
-    def reply_here(self) -> RunningReply | None:
-        """The running reply, or the last one, if it belongs to the conversation on the screen."""
-
-    @abstractmethod
-    def _active_conversation(self, conversation_id: int) -> OpenConversation | None:
-        """Return a conversation that has a running or unsaved reply or a waiting query."""
-
-    @abstractmethod
-    def _report_waiting(self) -> None:
-        """Report the waiting queries of the conversation on the screen."""
-
-    @property
-    def conversation(self) -> Conversation | None:
-        """The conversation on the screen; None before its first round."""
-        return self.current.saved
+class ConversationNavigator(Turns):
+    """Opens conversations and moves between their branches, while replies continue."""
 
     async def open(self, conversation_id: int, round_id: int | None = None) -> tuple[Round, ...]:
         """Make a conversation the current one.
@@ -152,6 +122,25 @@ class ConversationNavigator(ModelLoader):
         current.head_id = begun.id
         return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
 
+    async def write_title(self) -> str:
+        """Return a title for the conversation on the screen, written by the model.
+
+        Raises:
+            ChatuiError: there is no round yet, or the model is busy, gone, or wrote no title.
+        """
+        id_, backend = self.current.id, self._backend
+        if id_ is None:
+            raise ChatuiError(say("tui.rewrite.nothing"))
+        if self.is_busy or self._in_use.locked() or self.loaded is None or backend is None:
+            raise ChatuiError(say("organise.title.busy"))
+        async with self._in_use:
+            rounds = await asyncio.to_thread(self._store.rounds, id_)
+            try:
+                return await _generate_title(backend, rounds, self.spec)
+            except BackendLost:
+                self.loaded = None
+                raise
+
     def _set_current(self, opened: OpenConversation) -> None:
         self.current = opened
         self._report_waiting()
@@ -162,8 +151,25 @@ class ConversationNavigator(ModelLoader):
         except ChatuiError as error:
             self._report(ErrorOccurred(str(error)))
 
-    def _run_in_background(self, job: Coroutine[Any, Any, None]) -> None:
-        """Run a job as a task, and keep the reference that the event loop does not keep."""
-        task = asyncio.ensure_future(job)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+async def _generate_title(backend: Backend, rounds: Sequence[Round], spec: ModelSpec) -> str:
+    """Return a title of one line for a conversation that begins with ``rounds``.
+
+    Raises:
+        ChatuiError: the model cannot answer, or its answer has no text.
+    """
+    limit = _TITLE_ROUND_CHARACTERS
+    request = GenerateRequest(
+        say("organise.title.ask"),
+        prompt_history((each.query[:limit], each.reply[:limit]) for each in rounds[:_TITLE_ROUNDS]),
+        sampling=replace(spec.sampling, max_new_tokens=_TITLE_TOKENS),
+        think=False,
+    )
+    text = ""
+    async for event in backend.generate(request):
+        text += event.text if isinstance(event, Token) else ""
+    lines = (line.strip(_TITLE_MARKS) for line in answer_of(text).splitlines())
+    title = title_from_query(next(filter(None, lines), ""))
+    if not title:
+        raise ChatuiError(say("organise.title.none"))
+    return title

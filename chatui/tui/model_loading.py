@@ -42,13 +42,12 @@ class ModelLoader(ABC):
         self.think = spec.think
         self.loaded: Loaded | None = None
         self._create_backend = create_backend
-        self._report = report
+        self._on_message = report
         self._backend: Backend | None = None
-        self._backend_name = ""
         self._loaded_spec: ModelSpec | None = None
         self._load_requested = True
         self._wake = asyncio.Event()
-        self._loading: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[Loaded] | None = None
         self._loading_backend: Backend | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -69,14 +68,17 @@ class ModelLoader(ABC):
             self._loading.cancel()
         return True
 
+    def _report(self, message: TurnMessage) -> None:
+        self._on_message(message)
+
     @abstractmethod
     def _withdraw_waiting(self) -> tuple[str, ...]:
         """Withdraw the queries that waited for a model that could not be loaded."""
 
     async def _load(self) -> None:
         """Load ``self.spec``; after a failure or a cancel the previous model answers again."""
-        spec = self.spec
-        self._load_requested = False
+        spec, self._load_requested, self._loading_backend = self.spec, False, None
+        self._report(LoadProgress(spec, Loading("")))
         self._loading = asyncio.ensure_future(self._load_now(spec))
         try:
             await asyncio.wait([self._loading])
@@ -85,67 +87,61 @@ class ModelLoader(ABC):
         if self._closing is not None:
             await self._closing
             self._closing = None
-            if self._loading.cancelled():
-                self._after_cancelled_load(spec)
-                return
-        self._loading.result()
+        if not self._loading.cancelled() and self._loading.exception() is None:
+            await self._take_loaded(spec, self._loading.result())
+        else:
+            await self._return_to_previous(spec, self._loading)
 
-    def _after_cancelled_load(self, spec: ModelSpec) -> None:
-        if self._loading_backend is self._backend:
-            self._backend, self._backend_name, self.loaded = None, "", None
-        if self._loaded_spec is not None and not self._load_requested:
-            self.spec = self._loaded_spec
-            self._load_requested = self.loaded is None
-        self._report(LoadFailed(spec, say("tui.turn.load_stopped"), self._withdraw_waiting()))
+    async def _load_now(self, spec: ModelSpec) -> Loaded:
+        """Load a model in the present backend, or in a new one if it needs another kind."""
+        before = None if self._backend is None else self._loaded_spec
+        if before is not None and before.backend == spec.backend:
+            self._loading_backend = self._backend
+        else:
+            self._loading_backend = self._create_backend(spec.backend)
+        assert self._loading_backend is not None
+        loaded = None
+        async for event in self._loading_backend.load(spec):
+            if isinstance(event, Loaded):
+                loaded = event
+            else:
+                self._report(LoadProgress(spec, event))
+        if loaded is None:
+            raise RuntimeError("the backend ended the load without a model")
+        return loaded
 
-    async def _load_now(self, spec: ModelSpec) -> None:
-        previous = self._backend
-        self._report(LoadProgress(spec, Loading("")))
-        new: Backend | None = None
-        try:
-            if previous is None or self._backend_name != spec.backend:
-                new = self._create_backend(spec.backend)
-            self._loading_backend = new or previous
-            loaded = None
-            async for event in self._loading_backend.load(spec):  # type: ignore[union-attr]
-                if isinstance(event, Loaded):
-                    loaded = event
-                else:
-                    self._report(LoadProgress(spec, event))
-        except ChatuiError as error:
-            await self._after_failed_load(spec, new, error)
-            return
-        except Exception:
-            logger.exception("the model could not be loaded")
-            await self._after_failed_load(spec, new, BackendLost(say("tui.turn.load_broke_off")))
-            return
-        if new is not None:
-            self._backend, self._backend_name = new, spec.backend
-            if previous is not None:
-                await previous.close()
-        if loaded is not None and loaded.name != spec.name:
+    async def _take_loaded(self, spec: ModelSpec, loaded: Loaded) -> None:
+        previous, self._backend = self._backend, self._loading_backend
+        if previous is not None and previous is not self._backend:
+            await previous.close()
+        if loaded.name != spec.name:
             # A server was asked for its first model, and reports which one that is.
             named = replace(spec, name=loaded.name)
             self.start_spec = named if self.start_spec is spec else self.start_spec
             self.spec, spec = named if self.spec is spec else self.spec, named
         self.loaded, self._loaded_spec = loaded, spec
-        if loaded is not None:
-            self._report(ModelReady(spec, loaded))
+        self._report(ModelReady(spec, loaded))
 
-    async def _after_failed_load(
-        self, failed: ModelSpec, new: Backend | None, error: ChatuiError
-    ) -> None:
-        if new is not None:
-            await new.close()
+    async def _return_to_previous(self, failed: ModelSpec, loading: asyncio.Task[Loaded]) -> None:
+        was_cancelled = loading.cancelled()
+        error = None if was_cancelled else loading.exception()
+        if was_cancelled:
+            error = BackendLost(say("tui.turn.load_stopped"))
+        elif not isinstance(error, ChatuiError):
+            logger.error("the model could not be loaded", exc_info=error)
+            error = BackendLost(say("tui.turn.load_broke_off"))
+        if self._loading_backend is not self._backend and self._loading_backend is not None:
+            await self._loading_backend.close()
         elif isinstance(error, BackendLost):
             self.loaded = None
-        if self._loaded_spec is not None and not self._load_requested:
+            self._backend = None if was_cancelled else self._backend
+        waiting, sentence = self._withdraw_waiting(), str(error)
+        # If another model was chosen meanwhile, that one is loaded next.
+        if not self._load_requested and self._loaded_spec is not None:
             self.spec = self._loaded_spec
-        waiting = self._withdraw_waiting()
-        sentence = str(error)
-        if self._loaded_spec is None and failed.adapters and not self._load_requested:
-            self.spec = replace(failed, adapters=())
-            self._load_requested = True
+            self._load_requested = was_cancelled and self.loaded is None
+        elif not self._load_requested and failed.adapters and not was_cancelled:
+            self.spec, self._load_requested = replace(failed, adapters=()), True
             sentence = f"{sentence} {say('tui.turn.base_alone')}"
         self._report(LoadFailed(failed, sentence, waiting))
 

@@ -16,10 +16,8 @@ from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_writer import to_lines
 from chatui.messages import Loaded, ModelSpec
-from chatui.tui.round_start import begin_round
-from chatui.tui.running_reply import RunningReply
+from chatui.tui.queries import OpenConversation, Query
 from chatui.tui.setting_changes import SettingChanges
-from chatui.tui.waiting_queries import OpenConversation, WaitingQuery
 
 
 async def converse(store: Store, spec: ModelSpec) -> int:
@@ -29,24 +27,25 @@ async def converse(store: Store, spec: ModelSpec) -> int:
     assert isinstance(loaded, Loaded)
     here = OpenConversation(changes=SettingChanges(sampling={"max_new_tokens": 5, "seed": 3}))
 
-    async def ask(query: WaitingQuery) -> Round:
-        start = await begin_round(store, query, spec, loaded, think=None, alternatives=4)
-        reply = RunningReply(start.round, store, lambda _: None, start.begun_pieces)
-        await reply.run(backend, start.request)
+    async def ask(query: Query) -> Round:
+        reply, request = await query.begin_reply(
+            store, lambda _: None, spec, loaded, alternatives=4
+        )
+        await reply.run(backend, request)
         await reply.wait_until_saved()
         return reply.round
 
-    cut = await ask(WaitingQuery(here, "春眠"))
+    cut = await ask(Query(here, "春眠"))
     assert cut.finish_reason == "length"
-    on = await ask(WaitingQuery(here, "春眠", cut, continues_reply=True))
+    on = await ask(Query(here, "春眠", cut, continues_reply=True))
     assert on.reply.startswith(cut.reply) and len(on.reply) > len(cut.reply)
     third = store.pieces(on.id)[2]
     other = next(id for id, *_ in store.pieces(cut.id)[2].alternatives if id != third.token_id)
-    await ask(WaitingQuery(here, "春眠", on, continues_reply=True, replaced_token=(2, other)))
-    last = await ask(WaitingQuery(here, "再来"))
+    await ask(Query(here, "春眠", on, continues_reply=True, replaced_token=(2, other)))
+    last = await ask(Query(here, "再来"))
     written = store.add_round(here.id, last.parent_id, "再来", last.model, last.format)
     written = store.finish_round(replace(written, state="done", reply="床前"))
-    last = await ask(WaitingQuery(here, "再来", written, continues_reply=True))
+    last = await ask(Query(here, "再来", written, continues_reply=True))
     assert last.reply.startswith("床前") and len(last.reply) > 2
     await backend.close()
     assert here.id is not None

@@ -108,6 +108,20 @@ async def test_temperature_and_seed_belong_to_the_conversation_and_are_recorded(
         assert on.backend.requests[-1].sampling.temperature == 0.3
 
 
+async def test_a_setting_without_a_value_tells_the_current_one_and_its_range(drive: Any) -> None:
+    async with drive() as on:
+        await on.send("/temp")
+        await on.until(lambda: on.notices)
+        preset = f"{on.app.turns.spec.sampling.temperature:g}"
+        words = f"temperature is {preset} (as in the preset). It can be a number from 0 to 100."
+        assert on.notices == [words]
+        await on.send("/temp 0.5")
+        await on.send("/temp")
+        await on.until(lambda: "is 0.5 (set in this conversation)" in on.notices[-1])
+        await on.send("/seed 1234567890")
+        await on.until(lambda: "seed is 1234567890 in this conversation" in on.notices[-1])
+
+
 async def test_a_wrong_number_is_refused_and_changes_nothing(drive: Any) -> None:
     async with drive() as on:
         for number, words in enumerate(("x", "nan", "-1", "1e999"), 1):

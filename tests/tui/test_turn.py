@@ -20,9 +20,9 @@ from chatui.conversation.store import Store
 from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import ModelSpec
+from chatui.messages import LoadEvent, Loading, ModelSpec
+from chatui.tui.comparison import ComparingTurns as Turns
 from chatui.tui.setting_changes import SettingChanges, changes_from_record
-from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import ErrorOccurred, LoadFailed, RoundBegun, RoundEnded, TurnMessage
 from chatui.tui.widgets.round_note import exclusion_reason
 
@@ -415,6 +415,19 @@ async def test_the_first_load_fails_and_the_next_query_tries_again() -> None:
         on.turns.ask("甲")
         await on.settled()
         assert on.messages_of(RoundEnded)[-1].round.state == "done"
+
+
+async def test_a_backend_that_reports_no_model_is_not_loaded_again_and_again() -> None:
+    class Silent(ScriptedBackend):
+        async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
+            self.specs.append(spec)
+            yield Loading("weights")
+
+    async with running_turns(Silent()) as on:
+        on.turns.ask("甲")
+        await on.settled()
+        (failed,) = on.messages_of(LoadFailed)
+        assert (failed.waiting, len(on.backend.specs)) == (("甲",), 1)
 
 
 async def test_a_store_that_cannot_be_written_gives_the_query_back(

@@ -114,6 +114,15 @@ def test_the_meter_has_a_part_for_each_round() -> None:
     assert meter(None, 0, 0, 16) == []
 
 
+async def test_without_a_known_limit_the_used_tokens_are_told_alone(drive: Any) -> None:
+    async with drive() as on:
+        await on.ask("甲")
+        on.status.context_limit = 0
+        await on.pilot.press("alt+w")
+        await on.until(lambda: on.notices)
+        assert on.notices[-1].startswith("11 tokens are used: prompt 10 (4 from the cache)")
+
+
 async def test_a_click_on_the_meter_shows_the_context_use(drive: Any) -> None:
     async with drive(["春风又绿江南岸"], size=(100, 24)) as on:
         await on.ask("写诗")

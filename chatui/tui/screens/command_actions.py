@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 
 from chatui.locales import say
+from chatui.sampling import SETTINGS
 from chatui.text import in_quotes
 from chatui.tui import commands
 from chatui.tui.commands import Command
@@ -124,7 +125,7 @@ class CommandActions(ImportExportActions):
     # Settings of the conversation
 
     def action_setting(self, name: str, typed: str = "") -> None:
-        """Show a sampling setting of this conversation, after changing it if a value was typed."""
+        """Change a sampling setting of this conversation; without a value, show it."""
         turns = self.app.turns
         current, preset = turns.current, turns.spec.sampling
         with self.reporting_errors():
@@ -132,9 +133,19 @@ class CommandActions(ImportExportActions):
                 value = getattr(preset, name) if typed in _TO_PRESET else parse_setting(name, typed)
                 current.changes = current.changes.with_setting(name, value, preset)
             value = getattr(current.changes.sampling_for(turns.spec), name)
-            words = say("tui.command.unset") if value is None else f"{value:g}"
-            key = "changed" if name in current.changes.sampling else "of_preset"
-            self.app.tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            shown = say("tui.command.unset") if value is None else shown
+            is_changed = name in current.changes.sampling
+            if typed:
+                key = "changed" if is_changed else "of_preset"
+                words = say(f"tui.command.{key}", name=name, value=shown)
+            else:
+                origin = say("tui.command.set_here" if is_changed else "tui.command.set_in_preset")
+                about = SETTINGS[name].range
+                words = say(
+                    "tui.command.current", name=name, value=shown, origin=origin, range=about
+                )
+            self.app.tell_user(words, "information")
 
     def change_system(self, text: str | None) -> None:
         current = self.app.turns.current

@@ -123,7 +123,7 @@ class CompareScreen(Screen[Column | None]):
         self._is_finishing = False
 
     def compose(self) -> ComposeResult:
-        words = say("overview.compare.title", query=one_line(self._comparison.query, 200))
+        words = say("overview.compare.title", query=one_line(self._comparison.text, 200))
         yield Static(Content(words), id="query")
         with FollowingScroll(id="columns") as columns:
             columns.anchor()

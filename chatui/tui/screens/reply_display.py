@@ -81,7 +81,7 @@ class ReplyDisplay(ChatLayout):
             self._status.tokens_per_second = self._status.context_used = 0
             return
         self._status.tokens_per_second = round(reply.tokens_per_second, 1)
-        self._status.context_used = reply.prompt_tokens + reply.output_tokens
+        self._status.context_used = reply.begun_round.prompt_tokens + reply.output_tokens
         if reply.context_limit:
             self._status.context_limit = reply.context_limit
 
@@ -104,7 +104,7 @@ class ReplyDisplay(ChatLayout):
             return
         tokens, dropped = rounds[-1].prompt_tokens, prompt.dropped_rounds if prompt else 0
         if reply is not None and reply.begun_round.id == rounds[-1].id:
-            tokens, dropped = reply.prompt_tokens, reply.dropped_rounds
+            tokens, dropped = reply.begun_round.prompt_tokens, reply.dropped_rounds
         limit = self._status.context_limit
         reserve = 0
         if limit:

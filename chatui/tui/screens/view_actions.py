@@ -139,12 +139,12 @@ class ViewActions(CommandActions):
         used, limit = status.context_used, status.context_limit
         reply = self.app.turns.reply_here
         round_ = view.round
-        counts = reply if reply is not None and reply.begun_round.id == round_.id else round_
+        counts = reply.round if reply is not None and reply.begun_round.id == round_.id else round_
         lines = [
             say(
-                "tui.command.context",
+                "tui.command.context" if limit else "tui.command.context_used",
                 used=used,
-                limit=limit or "?",
+                limit=limit,
                 prompt=counts.prompt_tokens,
                 reused=counts.reused_tokens,
                 reply=counts.output_tokens,

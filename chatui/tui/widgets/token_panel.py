@@ -176,7 +176,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             self.notify(say("backends.cannot_go_on"), markup=False)
         elif number <= len(alternatives):
             token_id, _, _ = alternatives[number - 1]
-            self._turns.continue_from_token(self.round, self._token_index, token_id)
+            self._turns.continue_reply(self.round, (self._token_index, token_id))
             self._selected_id = self._token_index = None
 
     def action_table(self) -> None:
