@@ -23,9 +23,9 @@ SAID = "春江潮水连海平，海上明月共潮生。滟滟随波千万里，
 READ = """
 import resource, sys, time
 from pathlib import Path
-from chatui.conversation.conversation_files import ConversationFile
+from chatui.conversation.conversation_files import ConversationFiles
 began = time.perf_counter()
-count = sum(1 for _ in ConversationFile(Path(sys.argv[1])))
+count = sum(1 for _ in ConversationFiles([Path(sys.argv[1])]).read())
 took = time.perf_counter() - began
 print(count, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

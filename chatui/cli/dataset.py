@@ -24,8 +24,7 @@ from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay, skipped_records_reporter
 from chatui.conversation.conversation_files import SkippedRecord, expand_paths
 from chatui.conversation.conversation_store import parse_tags
-from chatui.conversation.dialogue_sources import DialogueSources
-from chatui.conversation.reply_filter import ALL_REPLIES, ReplyFilter
+from chatui.conversation.dialogue_sources import ALL_REPLIES, DialogueSources, ReplyFilter
 from chatui.conversation.rounds import Rating
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -115,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         if args.conversation:
             store = stack.enter_context(closing(open_store()))
             ids = conversation_ids(store, args.conversation)
-        sources = DialogueSources(files, store, ids, args.encoding, choice)
+        sources = DialogueSources(files, args.encoding, store, ids, choice)
         if args.pairs and args.model is None:
             return _write_pairs(sources, None, args)
         place = find_tokenizer(args.model or settings.model, settings)

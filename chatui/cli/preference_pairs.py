@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatui.cli.output import write, write_stderr
-from chatui.conversation import dialogue_records
+from chatui.conversation import dialogues
 from chatui.conversation.conversation_files import SkippedRecord
 from chatui.conversation.dialogue_sources import DialogueSources
+from chatui.conversation.dialogues import PreferencePair
 from chatui.conversation.exports import write_atomically
-from chatui.conversation.reply_filter import PreferencePair
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import escape_json
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from chatui.engine.examples.example_encoder import ExampleEncoder
 
 RECORDS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {
-    "trl": dialogue_records.to_trl,
-    "llama-factory": dialogue_records.to_llama_factory,
+    "trl": dialogues.to_trl,
+    "llama-factory": dialogues.to_llama_factory,
 }
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import codecs
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from chatui.conversation.dialogues import Dialogue, InvalidRecord, is_message, is_pair, parse_record
-from chatui.conversation.imports.chatgpt import read_chatgpt
-from chatui.conversation.imports.llama_page import read_llama_page
-from chatui.conversation.imports.lm_studio import read_lm_studio
-from chatui.conversation.imports.open_webui import read_open_webui
-from chatui.conversation.imports.oterm import MAGIC, read_oterm
+from chatui.conversation.imports.program_exports import (
+    DATABASE_MAGIC,
+    read_message_tree,
+    read_oterm,
+)
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.json_records import JsonRecords, UnreadableRecord
 from chatui.conversation.rounds import Transcript
@@ -33,10 +33,7 @@ IMPORT_SUFFIXES = (*JSON_SUFFIXES, *_TEXT_SUFFIXES, ".db")
 """Suffixes of the files that are imported from a folder."""
 
 _PEEKED_BYTES = 4096
-
-_TREE_READERS = (read_chatgpt, read_llama_page, read_lm_studio, read_open_webui)
-_TREE_KEYS = frozenset(("mapping", "messages", "history", "chat"))
-"""Every record with a message tree has one of these keys."""
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -49,132 +46,137 @@ class SkippedRecord:
 FileRecord: TypeAlias = "Dialogue | Transcript | SkippedRecord"
 
 
-class ConversationFile:
-    """The conversations of one file, in order."""
+@dataclass
+class ConversationFiles:
+    """The conversations of several files, read one after another.
 
-    def __init__(self, file: Path, encoding: str | None = None) -> None:
-        """Read ``file`` in ``encoding`` (None: UTF-8, or UTF-16 with a byte order mark)."""
-        self._file = file
-        self._encoding = encoding
-        self._records: JsonRecords | None = None
+    Attributes:
+        files: the files.
+        encoding: their encoding; None for UTF-8, or UTF-16 with a byte order mark.
+    """
+
+    files: Sequence[Path]
+    encoding: str | None = None
+    _before: int = field(default=0, init=False)
+    _reading: JsonRecords | None = field(default=None, init=False)
+
+    @property
+    def total_bytes(self) -> int:
+        """Total size of the files."""
+        return sum(file.stat().st_size for file in self.files)
 
     @property
     def done_bytes(self) -> int:
         """Bytes read so far."""
-        return self._records.done_bytes if self._records is not None else 0
+        return self._before + (self._reading.done_bytes if self._reading else 0)
 
-    def __iter__(self) -> Iterator[FileRecord]:
-        """Yield the conversations and the skipped records.
+    def read(self) -> Iterator[tuple[Path, FileRecord]]:
+        """Yield the conversations and the skipped records in order, each with its file.
 
         Raises:
-            ChatuiError: the file cannot be opened or read.
+            ChatuiError: a file cannot be opened or read.
         """
-        head = self._head()
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        self._before = 0
+        for file in self.files:
+            try:
+                for found in self._read(file):
+                    yield file, found
+                self._before += file.stat().st_size
+            except OSError as error:
+                words = say("conversation.file_unreadable", path=file, reason=error)
+                raise ChatuiError(words) from error
+            self._reading = None
+
+    def _read(self, file: Path) -> Iterator[FileRecord]:
+        with file.open("rb") as stream:
+            head = stream.read(_PEEKED_BYTES)
+        if head.startswith(_UTF_16):
             head = head.decode("utf-16", "ignore").encode("utf-8", "surrogatepass")
         if f'"{FORMAT}"'.encode() in head:
-            yield from self._transcript()
-        elif head.startswith(MAGIC):
-            yield from self._database()
+            yield from self._transcript(file)
+        elif head.startswith(DATABASE_MAGIC):
+            yield from _database(file)
         elif head.startswith(b"PK\x03\x04"):
-            yield self._skipped(None, say("import.zip"))
-        elif self._is_text(head):
-            yield from self._text()
+            yield _skipped(file, None, say("import.zip"))
+        elif _is_text(file, head):
+            yield from self._text(file)
         else:
-            yield from self._json()
+            yield from self._json(file)
 
-    def _head(self) -> bytes:
-        try:
-            with self._file.open("rb") as stream:
-                return stream.read(_PEEKED_BYTES)
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> ChatuiError:
-        return ChatuiError(say("conversation.file_unreadable", path=self._file, reason=error))
-
-    def _is_text(self, head: bytes) -> bool:
-        suffix = self._file.suffix.lower()
-        starts_json = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"[", b"{")
-        return suffix in _TEXT_SUFFIXES or (suffix not in JSON_SUFFIXES and not starts_json)
-
-    def _transcript(self) -> Iterator[FileRecord]:
+    def _transcript(self, file: Path) -> Iterator[FileRecord]:
         faults: list[UnreadableRecord] = []
         try:
-            yield read_transcript(self._file, faults.append, encoding=self._encoding)
+            yield read_transcript(file, faults.append, encoding=self.encoding)
         except ChatuiError as error:
             yield SkippedRecord(str(error))
         for fault in faults:
-            yield self._skipped(say("import.line", line=fault.line), fault.reason)
+            yield _skipped(file, say("import.line", line=fault.line), fault.reason)
 
-    def _database(self) -> Iterator[FileRecord]:
+    def _text(self, file: Path) -> Iterator[FileRecord]:
+        data = file.read_bytes()
+        encoding = self.encoding or ("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
         try:
-            for number, found in enumerate(read_oterm(self._file), 1):
-                yield from self._results(say("import.item", number=number), found)
-        except sqlite3.Error as error:
-            yield self._skipped(None, say("import.no_oterm", reason=error))
-
-    def _text(self) -> Iterator[FileRecord]:
-        try:
-            data = self._file.read_bytes()
-        except OSError as error:
-            raise self._unreadable(error) from error
-        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        try:
-            text = data.decode(self._encoding or ("utf-16" if marked else "utf-8-sig"))
-            yield from self._results(None, read_speaker_lines(text))
+            yield from _results(file, None, read_speaker_lines(data.decode(encoding)))
         except UnicodeError:
-            yield self._skipped(None, say("dataset.no_utf8"))
+            yield _skipped(file, None, say("dataset.no_utf8"))
         except InvalidRecord as error:
-            yield self._skipped(None, str(error))
+            yield _skipped(file, None, str(error))
 
-    def _json(self) -> Iterator[FileRecord]:
-        self._records = records = JsonRecords(self._file, self._encoding)
+    def _json(self, file: Path) -> Iterator[FileRecord]:
+        self._reading = records = JsonRecords(file, self.encoding)
         dialogue_parts: list[Any] = []
         for number, record in enumerate(records, 1):
-            line = record.line if isinstance(record, UnreadableRecord) else record[0]
             if isinstance(record, UnreadableRecord):
-                yield self._skipped(say("import.line", line=line), record.reason)
+                yield _skipped(file, say("import.line", line=record.line), record.reason)
                 continue
-            value = record[1]
-            is_element = records.is_array
-            if is_element and (is_message(value) or is_pair(value)):
+            line, value = record
+            if records.is_array and (is_message(value) or is_pair(value)):
                 dialogue_parts.append(value)
                 continue
-            found = _read(value)
+            found = _parse(value)
             if isinstance(found, Dialogue):
                 yield found
                 continue
-            key = "import.line_and_item" if is_element else "import.line"
-            yield from self._results(say(key, line=line, number=number), found)
+            key = "import.line_and_item" if records.is_array else "import.line"
+            yield from _results(file, say(key, line=line, number=number), found)
         if dialogue_parts:
-            yield from self._results(say("import.line", line=1), _read(dialogue_parts))
-
-    def _results(
-        self, place: str | None, found: Dialogue | Transcript | InvalidRecord
-    ) -> Iterator[FileRecord]:
-        if isinstance(found, InvalidRecord):
-            yield self._skipped(place, str(found))
-            return
-        yield found
-        if isinstance(found, Transcript) and (count := found.unread_messages):
-            yield self._skipped(place, say("import.unread", count=count))
-
-    def _skipped(self, place: str | None, reason: str) -> SkippedRecord:
-        where = str(self._file)
-        if place is not None:
-            where = say("import.in_file", path=where, place=place)
-        return SkippedRecord(say("import.skipped", place=where, reason=reason))
+            yield from _results(file, say("import.line", line=1), _parse(dialogue_parts))
 
 
-def _read(value: Any) -> Dialogue | Transcript | InvalidRecord:
+def _is_text(file: Path, head: bytes) -> bool:
+    suffix = file.suffix.lower()
+    starts_json = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"[", b"{")
+    return suffix in _TEXT_SUFFIXES or (suffix not in JSON_SUFFIXES and not starts_json)
+
+
+def _database(file: Path) -> Iterator[FileRecord]:
+    try:
+        for number, found in enumerate(read_oterm(file), 1):
+            yield from _results(file, say("import.item", number=number), found)
+    except sqlite3.Error as error:
+        yield _skipped(file, None, say("import.no_oterm", reason=error))
+
+
+def _results(
+    file: Path, place: str | None, found: Dialogue | Transcript | InvalidRecord
+) -> Iterator[FileRecord]:
+    if isinstance(found, InvalidRecord):
+        yield _skipped(file, place, str(found))
+        return
+    yield found
+    if isinstance(found, Transcript) and (count := found.unread_messages):
+        yield _skipped(file, place, say("import.unread", count=count))
+
+
+def _skipped(file: Path, place: str | None, reason: str) -> SkippedRecord:
+    where = str(file) if place is None else say("import.in_file", path=file, place=place)
+    return SkippedRecord(say("import.skipped", place=where, reason=reason))
+
+
+def _parse(value: Any) -> Dialogue | Transcript | InvalidRecord:
     """Read the conversation in a JSON value."""
     try:
-        if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):
-            for read in _TREE_READERS:
-                if (found := read(value)) is not None:
-                    return found
-        return parse_record(value)
+        return read_message_tree(value) or parse_record(value)
     except InvalidRecord as error:
         return error
 

@@ -1,4 +1,4 @@
-"""Training dialogues, from saved rounds and from the JSON records of other programs.
+"""Training dialogues: made from saved rounds, read from and written as JSON records.
 
 A record is a JSON value: a row with a query and a reply, or a whole conversation.
 """
@@ -6,6 +6,7 @@ A record is a JSON value: a row with a query and a reply, or a whole conversatio
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 import msgspec
@@ -77,6 +78,19 @@ class Dialogue(msgspec.Struct, frozen=True):
         last_only = self.last_only if train is None else train == "last"
         context_only = self.unfinished | self.excluded
         return [at for at in range(last if last_only else 0, last + 1) if at not in context_only]
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two replies to one query; the user prefers the first.
+
+    Attributes:
+        dialogue: the rounds up to the query, with the preferred reply.
+        rejected: the other reply.
+    """
+
+    dialogue: Dialogue
+    rejected: str
 
 
 def dialogue_from_rounds(rounds: Iterable[Round], excluded: Collection[int] = ()) -> Dialogue:
@@ -216,3 +230,71 @@ def _text(record: Mapping[str, Any], name: str) -> str:
 
 def _optional(record: Mapping[str, Any], name: str) -> str | None:
     return None if record.get(name) is None else _text(record, name)
+
+
+def to_openai(dialogue: Dialogue) -> dict[str, Any]:
+    """Return OpenAI's messages."""
+    return {"messages": _messages(dialogue, "role", "content", "user", "assistant")}
+
+
+def to_sharegpt(dialogue: Dialogue) -> dict[str, Any]:
+    """Return ShareGPT's conversations."""
+    return {"conversations": _messages(dialogue, "from", "value", "human", "gpt")}
+
+
+def to_alpaca(dialogue: Dialogue) -> dict[str, Any]:
+    """Return Alpaca's row for the last round, with the earlier rounds as its history."""
+    *history, (query, reply) = dialogue.rounds
+    return {
+        "instruction": query,
+        "input": "",
+        "output": reply,
+        "history": [list(pair) for pair in history],
+        **({} if dialogue.system is None else {"system": dialogue.system}),
+    }
+
+
+def to_chatglm(dialogue: Dialogue) -> list[list[str]]:
+    """Return ChatGLM's history: pairs of query and reply."""
+    return [list(pair) for pair in dialogue.rounds]
+
+
+def to_trl(pair: PreferencePair) -> dict[str, Any]:
+    """Return TRL's conversational preference with explicit prompt (its page "Dataset formats")."""
+    history, query, chosen = _parts(pair)
+    before = Dialogue(history, pair.dialogue.system)
+    asked = _messages(before, "role", "content", "user", "assistant")
+    return {
+        "prompt": [*asked, {"role": "user", "content": query}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": pair.rejected}],
+    }
+
+
+def to_llama_factory(pair: PreferencePair) -> dict[str, Any]:
+    """Return LLaMA-Factory's preference row in Alpaca's format (its data/README.md)."""
+    history, query, chosen = _parts(pair)
+    return {
+        "prompt": query,
+        "chosen": chosen,
+        "rejected": pair.rejected,
+        "history": [list(exchange) for exchange in history],
+        "system": pair.dialogue.system or "",
+    }
+
+
+def _parts(pair: PreferencePair) -> tuple[tuple[tuple[str, str], ...], str, str]:
+    """Return the earlier rounds as prompts contain them, the query and the preferred reply."""
+    *before, (query, chosen) = pair.dialogue.rounds
+    return tuple((asked, reply_for_history(said)) for asked, said in before), query, chosen
+
+
+def _messages(
+    dialogue: Dialogue, speaker: str, text: str, asking: str, replying: str
+) -> list[dict[str, str]]:
+    system = [] if dialogue.system is None else [{speaker: "system", text: dialogue.system}]
+    return system + [
+        {speaker: name, text: said}
+        for pair in dialogue.rounds
+        for name, said in zip((asking, replying), pair, strict=True)
+    ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatui.conversation import dialogue_records, exports
+from chatui.conversation import dialogues, exports
 from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds
 from chatui.conversation.html_page import to_html
 from chatui.conversation.rounds import Transcript
@@ -49,10 +49,10 @@ EXPORT_FORMATS = (
     ExportFormat("html", ".html", lambda *args: [to_html(*args)], shows_probabilities=True),
     ExportFormat("svg", ".svg", lambda *args: [to_svg(*args)], shows_probabilities=True),
     ExportFormat("transcript", ".jsonl", lambda whole, _: to_lines(whole)),
-    ExportFormat("openai", ".jsonl", record=dialogue_records.to_openai),
-    ExportFormat("sharegpt", ".jsonl", record=dialogue_records.to_sharegpt),
-    ExportFormat("alpaca", ".jsonl", record=dialogue_records.to_alpaca),
-    ExportFormat("chatglm", ".jsonl", record=dialogue_records.to_chatglm),
+    ExportFormat("openai", ".jsonl", record=dialogues.to_openai),
+    ExportFormat("sharegpt", ".jsonl", record=dialogues.to_sharegpt),
+    ExportFormat("alpaca", ".jsonl", record=dialogues.to_alpaca),
+    ExportFormat("chatglm", ".jsonl", record=dialogues.to_chatglm),
 )
 """All export formats, in the order of the menu."""
 

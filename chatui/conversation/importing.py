@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
+from chatui.conversation.conversation_files import ConversationFiles, SkippedRecord
 from chatui.conversation.dialogues import Dialogue
 from chatui.conversation.rounds import Conversation, Round, Transcript, conversation_title
 from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
 
 _BATCH_CHARACTERS = 500_000
 _BATCH_CONVERSATIONS = 500
@@ -42,7 +43,7 @@ def import_files(
     on_progress: Callable[[ImportCounts], None],
     on_skipped: Callable[[str], None],
 ) -> ImportCounts:
-    """Add the conversations of ``files`` to the store, in batches.
+    """Add the conversations of ``files`` to the store, in batches of one transaction each.
 
     A conversation is skipped if the store had one with its title and times before.
 
@@ -53,71 +54,54 @@ def import_files(
     Raises:
         ChatuiError: a file cannot be read, or the store cannot be written; earlier batches stay.
     """
-    counts = ImportCounts(total_bytes=sum(file.stat().st_size for file in files))
-    batches = _BatchWriter(store, counts)
-    before = 0
-    for file in files:
-        reading = ConversationFile(file, encoding)
-        modified_at = file.stat().st_mtime
-        for found in reading:
+    reading = ConversationFiles(files, encoding)
+    counts = ImportCounts(total_bytes=reading.total_bytes)
+    known = {_key(each) for each in store.conversations(limit=-1)}
+
+    def new_conversations() -> Iterator[Transcript]:
+        for file, found in reading.read():
             if isinstance(found, SkippedRecord):
                 counts.skipped += 1
                 on_skipped(found.sentence)
                 continue
             if isinstance(found, Dialogue):
-                found = _transcript_from_dialogue(found, modified_at)
-            if batches.add(found):
-                counts.done_bytes = before + reading.done_bytes
-                on_progress(counts)
-        before += file.stat().st_size
-        batches.save()
-        batches.wait()
-        counts.done_bytes = before
+                found = _transcript_from_dialogue(found, file.stat().st_mtime)
+            if not found.rounds:
+                continue
+            title = conversation_title(found.conversation.title, found.rounds[0].query)
+            if _key(replace(found.conversation, title=title)) in known:
+                counts.known += 1
+            else:
+                yield found
+
+    saving = store.submit_conversations(())
+    for batch in _batches(new_conversations()):
+        # One batch is saved while the next is read.
+        saving.result()
+        saving = store.submit_conversations(batch)
+        counts.conversations += len(batch)
+        counts.rounds += sum(len(each.rounds) for each in batch)
+        counts.done_bytes = reading.done_bytes
         on_progress(counts)
+    saving.result()
     return counts
 
 
-class _BatchWriter:
-    """Saves conversations in batches, one transaction each."""
-
-    def __init__(self, store: Store, counts: ImportCounts) -> None:
-        self._store = store
-        self._counts = counts
-        self._known = {_key(each) for each in store.conversations(limit=-1)}
-        self._batch: list[Transcript] = []
-        self._characters = 0
-        # One batch is saved while the next is read.
-        self._saved: list[Transcript] = []
-        self._saving = store.submit_conversations(())
-
-    def add(self, whole: Transcript) -> bool:
-        """Add a conversation to the batch; return True if that began to save the batch."""
-        if not whole.rounds:
-            return False
-        title = conversation_title(whole.conversation.title, whole.rounds[0].query)
-        if _key(replace(whole.conversation, title=title)) in self._known:
-            self._counts.known += 1
-            return False
-        self._batch.append(whole)
-        self._characters += sum(len(one.query) + len(one.reply) for one in whole.rounds)
-        if self._characters < _BATCH_CHARACTERS and len(self._batch) < _BATCH_CONVERSATIONS:
-            return False
-        self.save()
-        return True
-
-    def save(self) -> None:
-        """Wait for the previous batch and begin to save this one."""
-        self.wait()
-        self._saving = self._store.submit_conversations(self._batch)
-        self._saved = self._batch
-        self._batch, self._characters = [], 0
-
-    def wait(self) -> None:
-        """Wait until the batch being saved is saved."""
-        self._saving.result()
-        self._counts.conversations += len(self._saved)
-        self._counts.rounds += sum(len(each.rounds) for each in self._saved)
-        self._saved = []
+def _batches(conversations: Iterator[Transcript]) -> Iterator[list[Transcript]]:
+    """Yield the conversations in batches; an error follows the conversations read before it."""
+    batch: list[Transcript] = []
+    characters = 0
+    try:
+        for each in conversations:
+            batch.append(each)
+            characters += sum(len(one.query) + len(one.reply) for one in each.rounds)
+            if characters >= _BATCH_CHARACTERS or len(batch) >= _BATCH_CONVERSATIONS:
+                yield batch
+                batch, characters = [], 0
+    except ChatuiError:
+        yield batch
+        raise
+    yield batch
 
 
 def _key(conversation: Conversation) -> tuple[str, float, float]:

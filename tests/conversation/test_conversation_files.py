@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatui.conversation import exports
-from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
+from chatui.conversation.conversation_files import ConversationFiles, SkippedRecord
 from chatui.conversation.dialogues import Dialogue, InvalidRecord
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.conversation.imports.message_tree import ImportedMessage, build_conversation
@@ -128,7 +128,7 @@ def found_in(file: Path, content: Any = None) -> list[Any]:
     if content is not None:
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
         file.write_text(text, encoding="utf-8")
-    return list(ConversationFile(file))
+    return [found for _, found in ConversationFiles([file]).read()]
 
 
 def told(tree: Transcript) -> list[tuple[int | None, str, str]]:

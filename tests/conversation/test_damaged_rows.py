@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from chatui.conversation.dialogue_sources import ALL_REPLIES, matching_dialogues, preference_pairs
 from chatui.conversation.export_formats import export_parts, format_named
-from chatui.conversation.reply_filter import ALL_REPLIES, matching_dialogues, preference_pairs
 from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_reader import read_transcript

@@ -147,7 +147,7 @@ def test_incomplete_replies_are_only_context() -> None:
 def test_new_tags_change_the_fingerprint_of_sources() -> None:
     store = Store(None)
     id = store.add_round(None, None, "问").conversation_id
-    sources = DialogueSources([], store, [id])
+    sources = DialogueSources([], None, store, [id])
     before = sources.fingerprint()
     store.organise(id, tags=["诗"])
     assert sources.fingerprint() != before

@@ -12,8 +12,15 @@ import pytest
 from msgspec import structs
 
 from chatui import locales
-from chatui.conversation.dialogue_records import to_alpaca, to_chatglm, to_openai, to_sharegpt
-from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds, parse_record
+from chatui.conversation.dialogues import (
+    Dialogue,
+    dialogue_from_rounds,
+    parse_record,
+    to_alpaca,
+    to_chatglm,
+    to_openai,
+    to_sharegpt,
+)
 from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, format_of
 from chatui.conversation.exports import to_markdown, to_text, write_atomically
 from chatui.conversation.html_page import to_html

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from chatui.conversation.dialogues import ROLES, InvalidRecord
 from chatui.conversation.rounds import Conversation, Round, Transcript, path_to
@@ -59,10 +60,13 @@ class _OpenRound(msgspec.Struct, frozen=True):
 RawMessage: TypeAlias = tuple[str, "str | None", Any]
 """The id and parent of a message, and the message in its program's format."""
 
+Said: TypeAlias = tuple[Speaker, str, float, str]
+"""The role, text, time and model of an :class:`ImportedMessage`."""
+
 
 def parse_conversation(
     raw: Iterable[RawMessage],
-    parse: Callable[[str, str | None, Any], ImportedMessage],
+    parse: Callable[[Any], Said | None],
     *,
     unread: int = 0,
     **about: Any,
@@ -73,48 +77,21 @@ def parse_conversation(
 
     Args:
         raw: the messages; versions of a message are in order.
-        parse: converts a message; may raise AttributeError, KeyError, TypeError and InvalidRecord.
+        parse: converts a message, or returns None to skip it; may raise AttributeError, KeyError,
+            TypeError and InvalidRecord.
         unread, about: passed to :func:`build_conversation`.
 
     Raises:
         InvalidRecord: no message has text.
     """
     messages: list[ImportedMessage] = []
-    for each in raw:
+    for id, parent, message in raw:
         try:
-            messages.append(parse(*each))
+            said = parse(message)
         except (AttributeError, KeyError, TypeError, InvalidRecord):
-            unread += 1
-            messages.append(ImportedMessage(*each[:2], None))
+            unread, said = unread + 1, None
+        messages.append(ImportedMessage(id, parent, *(said or (None,))))
     return build_conversation(messages, unread=unread, **about)
-
-
-def parse_message(
-    id: str,
-    parent: str | None,
-    message: Any,
-    reply_of: Callable[[Mapping[str, Any], str], str],
-) -> ImportedMessage:
-    """Convert a message with "role", "content", "timestamp" and "model".
-
-    Args:
-        reply_of: returns the reply with its reasoning, given a message and its content.
-    """
-    role = parse_speaker(message.get("role"))
-    if message.get("type") == "root" or role is None:
-        return ImportedMessage(id, parent, None)
-    text = message["content"]
-    if not isinstance(text, str):
-        raise TypeError
-    if role == "assistant":
-        text = reply_of(message, text)
-    model = text_or_none(message.get("model")) or ""
-    return ImportedMessage(id, parent, role, text, epoch_seconds(message.get("timestamp")), model)
-
-
-def optional_id(message: Any, name: str) -> str | None:
-    """Return the id in a field of a message; None if there is none."""
-    return text_or_none(message.get(name)) if isinstance(message, dict) else None
 
 
 def build_conversation(
@@ -181,14 +158,12 @@ def _add_message(open_round: _OpenRound, message: ImportedMessage) -> _OpenRound
     if message.role == "user":
         query = text if open_round.query is None else f"{open_round.query}\n{text}"
         return _OpenRound(open_round.parent, query, asked_at=message.at)
-    return _OpenRound(
-        open_round.parent,
-        open_round.query,
-        (*open_round.replies, text),
-        open_round.asked_at,
-        open_round.replied_at or message.at,
-        message.model or open_round.model,
-        message.id,
+    return replace(
+        open_round,
+        replies=(*open_round.replies, text),
+        replied_at=open_round.replied_at or message.at,
+        model=message.model or open_round.model,
+        last=message.id,
     )
 
 
@@ -230,12 +205,10 @@ def epoch_seconds(value: Any) -> float:
     return float(value) / 1000 if value > _MOST_SECONDS else float(value)
 
 
-def text_or_none(value: Any) -> str | None:
-    """Return a non-empty string unchanged and an integer as text; otherwise None."""
-    if isinstance(value, str):
-        return value or None
+def text_of(value: Any) -> str:
+    """Return a string unchanged and an integer as text; other values give ""."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if is_number else None
+    return value if isinstance(value, str) else str(value) if is_number else ""
 
 
 def with_thoughts(thoughts: Any, text: str) -> str:

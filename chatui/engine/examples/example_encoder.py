@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.reply_filter import PreferencePair
+from chatui.conversation.dialogues import Dialogue, PreferencePair
 from chatui.engine.examples.example_layout import ExampleLimits, Family, make_layout
 from chatui.engine.examples.training_example import IGNORED, TrainingExample
 from chatui.prompting import formats
