@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from dataclasses import fields
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chatui import settings
-from chatui.cli import ask, parser
+from chatui.cli.commands import COMMANDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -72,15 +71,14 @@ def test_every_setting_is_named_with_its_default(name: str) -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_a_readme_names_every_verb(name: str) -> None:
     text = text_of(name)
-    assert [name for name in parser.COMMANDS if f"chatui {name}" not in text] == []
+    assert [name for name in COMMANDS if f"chatui {name}" not in text] == []
 
 
 @pytest.mark.parametrize("name", USAGES)
 def test_every_option_of_ask_is_named(name: str) -> None:
     text = text_of(name)
-    options = argparse.ArgumentParser(add_help=False)
-    ask.add_options(options)
-    named = [word for action in options._actions for word in action.option_strings]
+    options = COMMANDS["ask"].options
+    named = [name for each in options for name in each.names if name.startswith("-")]
     assert len(named) > 20
     assert [option for option in named if option not in text] == []
 

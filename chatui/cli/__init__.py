@@ -1,4 +1,4 @@
-"""The command line: one module per command; each calls the packages below."""
+"""The command line: a table of commands, and their functions, which call the packages below."""
 
 from __future__ import annotations
 

@@ -6,21 +6,12 @@ import argparse
 import time
 from pathlib import Path
 
-from chatui.cli import options, request, session
+from chatui.cli import request, session
 from chatui.cli.exit_codes import INTERRUPTED, SUCCESS
 from chatui.cli.output import write, write_json, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Loaded, Prefill, Token
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", nargs="?", metavar="QUERY", help=say("cli.option.query"))
-    options.add_json(parser)
-    options.add_record(parser)
-    options.add_model(parser)
-    options.add_conversation(parser)
-    options.add_sampling(parser)
 
 
 def run(args: argparse.Namespace) -> int:

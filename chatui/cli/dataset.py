@@ -10,14 +10,12 @@ import errno
 import os
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui import readable
 from chatui.catalog.tokenizer_lookup import LocatedTokenizer, find_tokenizer
-from chatui.cli import options
-from chatui.cli.conversation_arguments import conversation_ids, conversation_number, open_store
+from chatui.cli.conversations import conversation_ids, open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr
 from chatui.cli.preference_pairs import RECORDS, write_pairs
@@ -36,55 +34,12 @@ if TYPE_CHECKING:
     from chatui.engine.examples.example_files import FileFormat
     from chatui.engine.examples.example_run import RunProgress, RunState
 
-_FAMILIES = ("chatglm", "alpaca", "causal")
 _RATINGS: dict[str | None, Rating] = {"good": 1, "bad": -1, "+": 1, "-": -1}
 _FORMS: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
     ".arrow": "arrow",
     ".safetensors": "safetensors",
 }
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    def add(*names: str, key: str, **more: object) -> None:
-        parser.add_argument(*names, help=say(f"dataset.dataset.{key}"), **more)  # type: ignore[arg-type]
-
-    tokens = {"metavar": "TOKENS"}
-    add("files", key="files", nargs="*", metavar="FILE")
-    add("--conversation", key="conversation", action="append", default=[], metavar="ID",
-        type=conversation_number)  # fmt: skip
-    add("--family", key="family", choices=_FAMILIES)
-    options.add_model(parser, only=("model", "format"))
-    add("--max-source", key="max_source", type=options.whole_number(1), default=64, **tokens)
-    add("--max-target", key="max_target", type=options.whole_number(2), default=64, **tokens)
-    add("--max-length", key="max_length", type=options.whole_number(1), default=192, **tokens)
-    add("--train", key="train", choices=("all", "last"))
-    add("--rated", "--rating", key="rated", choices=tuple(_RATINGS))
-    add("--tag", key="tag", action="append", default=[], metavar="TAG")
-    add("--model-of", key="model_of", default="", metavar="NAME")
-    add("--since", key="since", type=_moment, default=float("-inf"), metavar="DATE")
-    add("--until", key="until", type=_end_of, default=float("inf"), metavar="DATE")
-    add("--pairs", key="pairs", action="store_true")
-    add("--as", key="as", dest="form", choices=(*_FORMS.values(), *RECORDS))
-    add("-o", "--output", key="output", metavar="FILE")
-    add("--encoding", key="encoding", metavar="NAME", type=options.encoding)
-    add("--preview", key="preview", action="store_true")
-
-
-def _moment(text: str) -> float:
-    """Argparse type of a local date, with or without a time, in seconds since the epoch."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError) as error:
-        raise argparse.ArgumentTypeError(say("dataset.dataset.no_date", value=text[:60])) from error
-
-
-def _end_of(text: str) -> float:
-    """Like :func:`_moment`; a date without a time is the end of that day."""
-    is_day = len(text) == len("2026-01-31")
-    moment = _moment(text)
-    day = datetime.fromtimestamp(moment) + timedelta(days=1)
-    return day.timestamp() if is_day else moment
 
 
 def run(args: argparse.Namespace) -> int:

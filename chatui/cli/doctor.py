@@ -17,7 +17,6 @@ import chatui
 from chatui import catalog, locations, readable
 from chatui.catalog.local_models import hugging_face_cache
 from chatui.catalog.model_description import installed_version
-from chatui.cli import options
 from chatui.cli.exit_codes import ERROR, SUCCESS
 from chatui.cli.output import write, write_json, write_stderr, write_table
 from chatui.errors import ChatuiError
@@ -27,10 +26,6 @@ from chatui.settings import Settings, load_settings
 _PACKAGES = ("torch", "transformers", "textual", "httpx2")
 _OPTIONAL = ("llama-cpp-python",)
 _PROBE_SECONDS = 120
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import msgspec.structs
 
 from chatui import catalog
 from chatui.catalog import library
-from chatui.cli import options, request, session
+from chatui.cli import request, session
 from chatui.cli.exit_codes import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import write, write_json, write_table
 from chatui.errors import ChatuiError
@@ -30,22 +30,6 @@ _PENALTIES = frozenset(
     if setting.affects_greedy and name not in ("greedy", "max_new_tokens")
 )
 """Settings that can change which token is best."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", nargs="?", metavar="QUERY", help=say("cli.option.query"))
-    options.add_json(parser)
-    parser.add_argument(
-        "--top",
-        type=options.whole_number(1, 1000),
-        default=8,
-        metavar="N",
-        help=say("cli.option.top"),
-    )
-    parser.add_argument("--no-model", action="store_true", help=say("cli.option.no_model"))
-    options.add_model(parser)
-    options.add_conversation(parser)
-    options.add_sampling(parser)
 
 
 def run(args: argparse.Namespace) -> int:

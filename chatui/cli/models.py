@@ -17,7 +17,7 @@ from chatui import catalog
 from chatui.backends import servers
 from chatui.catalog import ModelDetails, ModelEntry
 from chatui.catalog.schema import PresetFields
-from chatui.cli import options, request
+from chatui.cli import request
 from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write, write_json, write_stderr, write_table
 from chatui.locales import say
@@ -26,14 +26,6 @@ from chatui.readable import size
 
 _WIDE_CELLS = 90
 """Minimum terminal width for the file sizes, which mostly equal the sizes in memory."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME", help=say("cli.models.which"))
-    options.add_json(parser)
-    parser.add_argument(
-        "--server", metavar="URL", default=argparse.SUPPRESS, help=say("cli.option.server")
-    )
 
 
 def run(args: argparse.Namespace) -> int:

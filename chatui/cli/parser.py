@@ -5,54 +5,19 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
-from types import ModuleType
 from typing import Any, NoReturn
 
 from chatui import __version__
-from chatui.cli import options
+from chatui.cli.commands import COMMANDS, GENERAL, TOP, Option
 from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_command
 from chatui.cli.output import prepare_streams, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
-
-COMMANDS = (
-    "ask",
-    "inspect",
-    "models",
-    "search",
-    "history",
-    "import",
-    "export",
-    "replay",
-    "web",
-    "dataset",
-    "tune",
-    "pull",
-    "rm",
-    "doctor",
-    "completion",
-    "man",
-)
-"""The commands; each is a module with ``add_options(parser)`` and ``run(args) -> int``."""
-
-_MODULES = {"import": "import_files"}
-"""Modules of commands whose names are Python keywords."""
-
-_LOCALE_FILES = {
-    "dataset": "dataset",
-    "history": "history",
-    "import": "import",
-    "pull": "fetching",
-    "rm": "fetching",
-    "tune": "tune",
-    "web": "web",
-}
-"""Locale files of commands, other than ``cli``."""
 
 _ARGPARSE_KEYS = {
     "usage: ": "usage",
@@ -110,20 +75,22 @@ def run(argv: Sequence[str] | None = None) -> int:
         args = build(argv).parse_args(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else SUCCESS
-    command = _module(args.command or "start_app")
+    where = COMMANDS[args.command].run if args.command else "start_app.run"
+    module, _, name = where.partition(".")
 
     def action() -> int:
         from chatui.cli.log import keep_log
 
         keep_log()
-        code: int = command.run(args)
+        command = getattr(import_module(f"chatui.cli.{module}"), name)
+        code: int = command(args)
         return code
 
     return run_command(action, debug=args.debug)
 
 
-def build(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser for ``argv``; only the commands in it are imported and get their options."""
+def build(argv: Iterable[str]) -> argparse.ArgumentParser:
+    """Build the parser for ``argv``; only the commands in it get their options."""
     # argparse translates its own sentences through gettext only.
     setattr(argparse, "_", _translate)  # noqa: B010
     parser = Parser(
@@ -137,28 +104,36 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
         version=f"chatui {__version__}",
         help=say("cli.argparse.version"),
     )
-    options.add_general(parser, top=True)
-    options.add_model(parser, top=True)
-    options.add_record(parser, top=True)
+    _add_options(parser, TOP)
     commands = parser.add_subparsers(
         dest="command", metavar=say("cli.command"), title=say("cli.commands"), parser_class=Parser
     )
     # The app starts without the parsers of the commands.
-    for name in COMMANDS if argv else ():
-        file = _LOCALE_FILES.get(name, "cli")
+    for name, command in COMMANDS.items() if argv else ():
         child = commands.add_parser(
             name,
-            help=say(f"{file}.{name}.help"),
-            description=say(f"{file}.{name}.description"),
+            help=say(f"commands.{name}.help"),
+            description=say(f"commands.{name}.description"),
         )
-        options.add_general(child)
-        if name in argv:
-            _module(name).add_options(child)
+        _add_options(child, (*GENERAL, *(command.options if name in argv else ())), name)
     return parser
 
 
-def _module(command: str) -> ModuleType:
-    return import_module(f"chatui.cli.{_MODULES.get(command, command)}")
+def _add_options(
+    parser: argparse.ArgumentParser, options: Iterable[Option], command: str = ""
+) -> None:
+    groups: dict[str, argparse._ActionsContainer] = {"": parser}
+    for option in options:
+        if option.group not in groups:
+            title = say(f"cli.group.{option.group}")
+            groups[option.group] = parser.add_argument_group(title)
+        # Without the option after the command, its value from before the command is kept.
+        kept: dict[str, Any] = {}
+        if command and option in TOP:
+            kept["default"] = argparse.SUPPRESS
+        words = option.words
+        text = say(f"cli.option.{words}" if option.is_shared else f"commands.{command}.{words}")
+        groups[option.group].add_argument(*option.names, help=text, **option.more, **kept)
 
 
 def _translate(text: str) -> str:

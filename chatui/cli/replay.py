@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from chatui.cli import options
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import write, write_stderr
 from chatui.conversation.json_records import UnreadableRecord
@@ -19,34 +18,10 @@ from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
-from chatui.sampling import Setting
 
 _SHOWN_FAULTS = 5
 _STEPS_PER_WRITE = 1_000
 """Maximum number of due steps in one write."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help=say("cli.option.transcript"))
-    parser.add_argument(
-        "--speed",
-        type=options.number_in(Setting(float, 0, 10**12, exclusive_minimum=True)),
-        default=1.0,
-        metavar="X",
-        help=say("cli.option.speed"),
-    )
-    parser.add_argument(
-        "--idle-limit",
-        type=options.number_in(Setting(float, 0, 10**6)),
-        metavar="SECONDS",
-        help=say("cli.option.idle_limit"),
-    )
-    parser.add_argument(
-        "--encoding", metavar="NAME", type=options.encoding, help=say("import.import.encoding")
-    )
-    parser.add_argument("--rerun", action="store_true", help=say("cli.option.rerun"))
-    parser.add_argument("--report", metavar="FILE", help=say("compare.option.report"))
-    options.add_model(parser, several=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from chatui.cli import options
 from chatui.cli.exit_codes import UsageError
 from chatui.cli.output import write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.parts import prompt_history
+from chatui.sampling import SETTINGS, SamplingSettings, override_by_user
 from chatui.settings import Settings, load_settings
 
 _PEEKED_CHARACTERS = 4096
@@ -79,9 +79,15 @@ def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> Generat
         history=read_history(args.history, args.encoding),
         system=args.system,
         think=spec.think,
-        sampling=options.sampling_of(args, spec.sampling) if sampled else spec.sampling,
+        sampling=sampling_of(args, spec.sampling) if sampled else spec.sampling,
         stop_strings=tuple(args.stop) if sampled else (),
     )
+
+
+def sampling_of(args: argparse.Namespace, preset: SamplingSettings) -> SamplingSettings:
+    """Return the preset's sampling, overridden by the options."""
+    typed = {name: value for name in SETTINGS if (value := getattr(args, name, None)) is not None}
+    return override_by_user(preset, typed)
 
 
 def read_query(argument: str | None, encoding: str | None = None) -> str:

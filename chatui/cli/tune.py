@@ -13,35 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui import catalog, readable
-from chatui.cli import options
 from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay
 from chatui.locales import say
-from chatui.sampling import Setting
 from chatui.settings import load_settings
 
 if TYPE_CHECKING:
     from chatui.engine.tuning.tuning_run import TuningState
 
 _CURVE_CELLS = 24
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    def add(*names: str, key: str, **more: object) -> None:
-        parser.add_argument(*names, help=say(f"tune.tune.{key}"), **more)  # type: ignore[arg-type]
-
-    add("file", key="file", metavar="FILE")
-    add("-o", "--output", key="output", metavar="FOLDER", required=True)
-    options.add_model(parser, only=("model", "lora", "device", "dtype", "weights"))
-    add("--rank", key="rank", type=options.whole_number(1, 1024), default=8, metavar="R")
-    add("--alpha", key="alpha", type=options.whole_number(1, 10_000), metavar="A")
-    add("--targets", key="targets", metavar="NAMES")
-    rate = options.number_in(Setting(float, 0, 1, exclusive_minimum=True))
-    add("--learning-rate", key="rate", type=rate, default=2e-4, metavar="RATE")
-    add("--batch", key="batch", type=options.whole_number(1, 100_000), default=8, metavar="N")
-    add("--epochs", key="epochs", type=options.whole_number(1, 10_000), default=3, metavar="N")
-    add("--seed", key="seed", type=options.whole_number(0), default=0, metavar="N")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,22 +8,11 @@ import secrets
 import socket
 
 from chatui.backends.openai.address import is_loopback_host
-from chatui.cli import options, request, start_app
+from chatui.cli import request, start_app
 from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
-
-PORT = 8765
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    options.add_model(parser)
-    port = options.whole_number(0, 65535)
-    parser.add_argument("--port", metavar="N", type=port, default=PORT, help=say("web.option.port"))
-    parser.add_argument("--host", default="127.0.0.1", help=say("web.option.host"))
-    parser.add_argument("--allow-remote", action="store_true", help=say("web.option.allow_remote"))
-    parser.add_argument("--open", action="store_true", help=say("web.option.open"))
 
 
 def run(args: argparse.Namespace) -> int:

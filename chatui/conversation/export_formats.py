@@ -56,7 +56,7 @@ EXPORT_FORMATS = (
 )
 """All export formats, in the order of the menu."""
 
-_OTHER_ENDINGS = {".markdown": "markdown", ".htm": "html", ".json": "transcript"}
+_OTHER_ENDINGS = {"": "markdown", ".markdown": "markdown", ".htm": "html", ".json": "transcript"}
 
 
 def format_named(name: str) -> ExportFormat:
@@ -65,10 +65,18 @@ def format_named(name: str) -> ExportFormat:
 
 
 def format_of(file: Path | None) -> ExportFormat:
-    """Return the format of a file by its ending; Markdown for unknown endings and None."""
+    """Return the format of a file by its ending; Markdown without an ending and for None.
+
+    Raises:
+        ChatuiError: the ending is unknown.
+    """
     suffix = "" if file is None else file.suffix.lower()
-    found = (format for format in EXPORT_FORMATS if suffix == format.suffix)
-    return next(found, format_named(_OTHER_ENDINGS.get(suffix, "markdown")))
+    name = _OTHER_ENDINGS.get(suffix)
+    for format in EXPORT_FORMATS:
+        if suffix == format.suffix or name == format.name:
+            return format
+    forms = ", ".join(dict.fromkeys(format.suffix for format in EXPORT_FORMATS))
+    raise ChatuiError(say("export.unknown_ending", path=file, forms=forms))
 
 
 def export_parts(

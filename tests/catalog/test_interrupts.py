@@ -17,12 +17,11 @@ from served_models import serve_file
 
 from chatui import cli
 from chatui.catalog.local_models import hugging_face_snapshot
-from chatui.cli import parser, pull, rm
+from chatui.cli import downloads, parser
 from chatui.cli.exit_codes import run_command
 
 TRACED = {
-    str(Path(cli.__file__).with_name(name))
-    for name in ("output.py", "progress.py", "pull.py", "rm.py")
+    str(Path(cli.__file__).with_name(name)) for name in ("output.py", "progress.py", "downloads.py")
 }
 
 
@@ -64,7 +63,7 @@ def test_ctrl_c_at_every_line(
     serve_file(server, tmp_path, 2000)
     args = argparse.Namespace(name="you/one", source=None, mirror="", yes=False)
     codes = []
-    for code in interrupted(lambda: pull.run(args)):
+    for code in interrupted(lambda: downloads.pull(args)):
         told = capsys.readouterr().err
         assert not told or (told.startswith("Stopped ") and told.count("\n") == 1)
         codes.append(code)
@@ -72,7 +71,7 @@ def test_ctrl_c_at_every_line(
 
     def ask() -> int:
         monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
-        return rm.run(args)
+        return downloads.rm(args)
 
     codes = []
     for code in interrupted(ask):

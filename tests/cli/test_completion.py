@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chatui.cli.completion import SHELLS
 from chatui.cli.parser import run
+
+SHELLS = ("bash", "zsh", "fish")
 
 
 def script(shell: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:

@@ -87,6 +87,18 @@ def test_history_reports_wrong_usage(saved: int, capsys: pytest.CaptureFixture[s
     assert "chatui import" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [[], ["--archived"], ["--deleted"]])
+def test_a_tag_that_nothing_has_is_named(
+    saved: int, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "--deleted" in options:
+        run(["history", str(saved), "--delete"])
+        capsys.readouterr()
+    assert run(["history", "--tag", "#夏", *options]) == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "#夏" in said.err and "import" not in said.err
+
+
 def test_export_writes_the_last_conversation(
     saved: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +138,18 @@ def test_export_lists_conversations(saved: int, capsys: pytest.CaptureFixture[st
     assert line.split()[0] == str(saved) and line.split()[-2:] == ["2", "春眠"]
     assert run(["export", "--list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["title"] == "春眠"
+
+
+def test_an_unknown_ending_is_one_sentence(
+    saved: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.pdf"
+    assert run(["export", "-o", str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and is_one_sentence(said.err) and "html" in said.err
+    assert not file.exists()
+    assert run(["export", "--as", "markdown", "-o", str(file)]) == 0
+    assert file.read_text(encoding="utf-8").startswith("# 春眠")
 
 
 @pytest.mark.parametrize("arguments", [[], ["7"], ["9223372036854775807"], ["-o", "/no/such/x"]])

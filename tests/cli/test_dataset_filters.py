@@ -141,6 +141,7 @@ def test_a_failed_reply_is_never_preferred(rated: Store, tmp_path: Path) -> None
         (["--pairs", "--as", "arrow", "-o", "out"], 2),
         (["rows.jsonl", "--as", "trl", "-o", "out"], 2),
         (["--since", "yesterday", "-o", "out"], 2),
+        (["--until", "9999-12-31", "-o", "out"], 2),
         (["--pairs"], 2),
     ],
 )

@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from command import Chatui, is_one_sentence
@@ -16,7 +18,11 @@ from rich.cells import cell_len
 
 from chatui import __version__
 from chatui.cli import parser
-from chatui.cli.parser import COMMANDS, run
+from chatui.cli.commands import COMMANDS
+from chatui.cli.parser import run
+from chatui.cli.preference_pairs import RECORDS
+from chatui.conversation.export_formats import EXPORT_FORMATS
+from chatui.engine.examples.example_files import FileFormat
 
 PROMPT = "inspect 春 --no-model --format shiyou"
 HEAVY = ("torch", "transformers", "textual", "pydantic", "openai", "huggingface_hub")
@@ -105,6 +111,35 @@ def test_wrong_usage_in_chinese_is_chinese(capsys: pytest.CaptureFixture[str]) -
     assert re.fullmatch(
         r"chatui ask：.+ --top-k(：|: )“many” 不是整数（见 chatui ask --help）\n", said
     )
+
+
+def test_no_command_is_imported_for_its_help() -> None:
+    code = (
+        "import sys\n"
+        "from chatui.cli.parser import run\n"
+        "run(['--help'])\n"
+        "before = set(sys.modules)\n"
+        f"for command in {[*COMMANDS]}:\n"
+        "    assert run([command, '--help']) == 0\n"
+        "print(*set(sys.modules) - before, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "\n"
+
+
+def test_every_command_and_format_can_be_chosen() -> None:
+    """The table of the commands names functions and formats that it does not import."""
+    for command in COMMANDS.values():
+        module, _, name = command.run.partition(".")
+        assert callable(getattr(import_module(f"chatui.cli.{module}"), name))
+    chosen = {
+        name: set(option.more["choices"])
+        for name, command in COMMANDS.items()
+        for option in command.options
+        if "--as" in option.names
+    }
+    assert chosen["export"] == {format.name for format in EXPORT_FORMATS}
+    assert chosen["dataset"] == {*get_args(FileFormat), *RECORDS}
 
 
 def test_the_settings_choose_the_language(

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from chatui.cli import options
+from chatui.cli import option_types, parser
 from chatui.cli.exit_codes import UsageError
-from chatui.cli.request import read_history, read_query
+from chatui.cli.request import read_history, read_query, sampling_of
 from chatui.errors import ChatuiError
 from chatui.sampling import SamplingSettings
 
 
 def sampling(*typed: str, preset: SamplingSettings | None = None) -> SamplingSettings:
-    parser = argparse.ArgumentParser()
-    options.add_sampling(parser)
-    return options.sampling_of(parser.parse_args(typed), preset or SamplingSettings())
+    args = parser.build(["ask"]).parse_args(["ask", "春", *typed])
+    return sampling_of(args, preset or SamplingSettings())
 
 
 def test_settings_without_an_option_stay_the_presets() -> None:
@@ -53,7 +52,7 @@ def test_a_temperature_ends_greedy_and_uniform_choice() -> None:
 def test_an_adapter_has_a_path_and_a_scale(tmp_path: Path) -> None:
     at = tmp_path / "a@0.5"
     at.mkdir()
-    found = [options.adapter(text) for text in ("a/b", "a/b@0.5", "a@b", "a@b@2", str(at))]
+    found = [option_types.adapter(text) for text in ("a/b", "a/b@0.5", "a@b", "a@b@2", str(at))]
     assert [(one.path, one.scale) for one in found] == [
         ("a/b", 1.0),
         ("a/b", 0.5),
@@ -66,7 +65,7 @@ def test_an_adapter_has_a_path_and_a_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "@1", " @1", "a@nan", "a@inf"])
 def test_a_wrong_adapter_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        options.adapter(text)
+        option_types.adapter(text)
 
 
 class Input(io.TextIOWrapper):

@@ -192,9 +192,11 @@ def test_a_picture_is_xml_without_external_files() -> None:
 
 def test_the_ending_of_a_file_chooses_the_format(tmp_path: Path) -> None:
     endings = {".md": "markdown", ".txt": "text", ".HTML": "html", ".htm": "html", ".svg": "svg"}
-    endings |= {".jsonl": "transcript", ".json": "transcript", ".xyz": "markdown"}
+    endings |= {".jsonl": "transcript", ".json": "transcript", "": "markdown"}
     assert {end: format_of(Path(f"a{end}")).name for end in endings} == endings
     assert format_of(None).name == "markdown"
+    with pytest.raises(ChatuiError, match=r"a\.pdf is unknown: .* \.md, .*\.svg"):
+        format_of(Path("a.pdf"))
     store = Store(None)
     whole = with_tokens()
     ids = store.add_conversations([whole] * 2)

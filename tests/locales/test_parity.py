@@ -99,7 +99,7 @@ def test_every_key_is_used() -> None:
     for _, node in nodes():
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int):
             whole.add(str(node.value))
-            names |= {str(node.value).lower(), str(node.value).replace("-", "_")}
+            names |= {str(node.value).lower(), str(node.value).lstrip("-").replace("-", "_")}
         elif isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.JoinedStr):

@@ -38,7 +38,8 @@ class ImportExportActions(QueryActions):
 
         all_of_them = path == _ALL
         if path and not all_of_them:
-            self._export(path, format_of(Path(path)))
+            with self.reporting_errors(f"/export {path}"):
+                self._export(path, format_of(Path(path)))
             return
         if not all_of_them and self.app.turns.current.id is None:
             self.app.tell_user(say("tui.rewrite.nothing"), "information")

@@ -1,4 +1,4 @@
-"""``chatui pull``: download all parts of a model, with one progress display."""
+"""``chatui pull`` and ``chatui rm``: download and delete models."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ from chatui import catalog, readable
 from chatui.catalog.fetching import planning
 from chatui.catalog.fetching.fetch import Fetch, FetchDone, FetchNote, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan
-from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
-from chatui.cli.output import StatusLine, write_line, write_stderr
+from chatui.catalog.fetching.removing import plan_removal, remove
+from chatui.cli.exit_codes import ERROR, SUCCESS, UsageError, message_on_interrupt
+from chatui.cli.output import StatusLine, write, write_line, write_stderr, write_table
 from chatui.cli.progress import ProgressDisplay
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings, load_settings
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help=say("fetching.pull.name"))
-    parser.add_argument(
-        "--from", dest="source", choices=("hf", "modelscope"), help=say("fetching.pull.from")
-    )
-    parser.add_argument("--mirror", metavar="URL", default="", help=say("fetching.pull.mirror"))
-
-
-def run(args: argparse.Namespace) -> int:
+def pull(args: argparse.Namespace) -> int:
+    """Download all parts of a model, with one progress display."""
     settings = load_settings()
     plan: FetchPlan | None = None
 
@@ -122,3 +116,37 @@ def _resume_command(args: argparse.Namespace) -> str:
     words += ["--from", args.source] if args.source else []
     words += ["--mirror", args.mirror] if args.mirror else []
     return shlex.join(words)
+
+
+def rm(args: argparse.Namespace) -> int:
+    """Delete a downloaded model after confirmation."""
+    with message_on_interrupt(lambda: say("fetching.rm.kept")):
+        removal = plan_removal(args.name, load_settings())
+        write_table(
+            (item.title, readable.size(item.size_bytes), str(item.root)) for item in removal.items
+        )
+        if len(removal.items) > 1:
+            write_line(say("fetching.rm.total", size=readable.size(removal.size_bytes)))
+        for note in removal.notes:
+            write_stderr(note)
+        agreed = args.yes or _agreed()
+    if not agreed:
+        write_stderr(say("fetching.rm.kept"))
+        return ERROR
+    write_line(say("fetching.rm.done", size=readable.size(remove(removal))))
+    return SUCCESS
+
+
+def _agreed() -> bool:
+    """Ask the user for confirmation; raises UsageError without a terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(say("fetching.rm.not_asked"))
+    answer = ""
+    try:
+        write(say("fetching.rm.question"))
+        answer = sys.stdin.readline()
+    finally:
+        if not answer:
+            # After Ctrl+C or Ctrl+D the cursor is still behind the question.
+            write("\n")
+    return answer.strip().casefold() in say("fetching.rm.answers").split()
