@@ -246,7 +246,7 @@ async def test_find_in_the_conversation(drive: Any, store: Store) -> None:
         await on.send("/find 长空")
         await on.until(lambda: "1/1" in on.screen_text)
         list_, view = on.conversation.query_one(RoundList), on.views[1]
-        assert [list_._row(1, place, 0).spans for place in view.parts()][2]
+        assert [list_._row(view, place, 0).spans for place in view.parts()][2]
         await on.pilot.press("ctrl+f")
         await on.until(lambda: isinstance(on.app.focused, Input))
         on.app.screen.query_one(FindBar).query_one(Input).value = "没有"

@@ -131,7 +131,12 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     await shown("2023-11-15")
     yield "side-bar"
     await press("alt+l", "ctrl+f", *"rhyme")
-    await on.until(lambda: (found := on.conversation._pattern) and found.fullmatch("rhyme"))
+
+    def has_found() -> bool:
+        pattern = on.conversation._list._matches.pattern
+        return pattern is not None and bool(pattern.fullmatch("rhyme"))
+
+    await on.until(has_found)
     await on.until(lambda: str(chat.query_one("FindBar .count", Static).content))
     yield "find"
     await press("escape")

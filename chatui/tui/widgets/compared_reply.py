@@ -68,8 +68,8 @@ class ComparedReply(RoundList):
         # The column may be scrolled by its parent, so all rows count as visible.
         return Viewport(0, _ALL_ROWS)
 
-    def _row(self, index: int, part: RoundPart, number: int) -> Row:
-        row = super()._row(index, part, number)
+    def _row(self, view: RoundView, part: RoundPart, number: int) -> Row:
+        row = super()._row(view, part, number)
         differing = self._differing.get(part.paragraph + row.paragraph, ())
         over = cut_spans(differing, row.start, row.start + len(row.text))
         return replace(row, spans=overlay_spans(row.spans, over)) if over else row

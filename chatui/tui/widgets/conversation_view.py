@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.style import Style
+from textual.await_remove import AwaitRemove
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Click
@@ -21,6 +22,7 @@ from textual.widgets import Static
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
+from chatui.tui.widgets.match_highlights import MatchHighlights
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import RoundView
 
@@ -52,46 +54,11 @@ class ConversationView(FollowingScroll):
         super().__init__(greeting, id=id)
         self._list = RoundList()
         self._is_markdown: bool | None = None
-        self._pattern: re.Pattern[str] | None = None
 
     @property
     def views(self) -> list[RoundView]:
         """The views of all rounds, in order."""
         return self._list.views
-
-    @property
-    def chosen(self) -> RoundView | None:
-        """The round that the user chose, else the last one; None without rounds."""
-        return self._chosen or self.last
-
-    @property
-    def has_chosen(self) -> bool:
-        """True if the user chose a round."""
-        return self._chosen is not None
-
-    @property
-    def _chosen(self) -> RoundView | None:
-        chosen = self._list.chosen_id
-        return None if chosen is None else self.view_of(chosen)
-
-    @property
-    def branching_round(self) -> Round | None:
-        """The round that the user chose, else the last one with several versions; or None."""
-        if self._chosen is not None:
-            return self._chosen.round
-        rounds = (view.round for view in reversed(self.views))
-        return next((round_ for round_ in rounds if round_.versions > 1), None)
-
-    @property
-    def rows_below(self) -> int:
-        """Number of rows below the visible ones; 0 while the view follows its end."""
-        follows = self._anchored and not self._anchor_released
-        return 0 if follows or not self.views else round(self.max_scroll_y - self.scroll_y)
-
-    @property
-    def rounds(self) -> tuple[Round, ...]:
-        """All rounds, in order."""
-        return tuple(view.round for view in self.views)
 
     @property
     def round_ids(self) -> list[int]:
@@ -108,7 +75,31 @@ class ConversationView(FollowingScroll):
         """The last round whose reply has foldable parts; or None."""
         return next((view for view in reversed(self.views) if view.has_folds), None)
 
-    def view_of(self, round_id: int) -> RoundView | None:
+    @property
+    def has_chosen(self) -> bool:
+        """True if the user chose a round."""
+        return self._list.chosen is not None
+
+    @property
+    def chosen(self) -> RoundView | None:
+        """The round that the user chose, else the last one; None without rounds."""
+        return self._list.chosen or self.last
+
+    @property
+    def branching_round(self) -> Round | None:
+        """The round that the user chose, else the last one with several versions; or None."""
+        if self._list.chosen is not None:
+            return self._list.chosen.round
+        rounds = (view.round for view in reversed(self.views))
+        return next((round_ for round_ in rounds if round_.versions > 1), None)
+
+    @property
+    def rows_below(self) -> int:
+        """Number of rows below the visible ones; 0 while the view follows its end."""
+        follows = self._anchored and not self._anchor_released
+        return 0 if follows or not self.views else round(self.max_scroll_y - self.scroll_y)
+
+    def view_of(self, round_id: int | None) -> RoundView | None:
         """Return the view of a round; None if the round is not shown."""
         return next((view for view in reversed(self.views) if view.round.id == round_id), None)
 
@@ -117,13 +108,13 @@ class ConversationView(FollowingScroll):
         self._list.choose(None)
         self._list.show(rounds, self._is_markdown)
         with self.app.batch_update():
-            await self.remove_children([each for each in self.children if each is not self._list])
+            await self._remove_greeting()
             self._list.display = bool(rounds)
             if not rounds:
                 await self.mount(greeting)
             elif not self._list.is_attached:
                 await self.mount(self._list)
-        self.anchor(bool(rounds))
+        self.follow()
         if not rounds:
             self.scroll_home(animate=False, immediate=True)
 
@@ -131,7 +122,7 @@ class ConversationView(FollowingScroll):
         """Show a round after its parent, in place of what follows there, and scroll to the end."""
         self.choose_round(None)
         if not self.views:
-            self.remove_children([each for each in self.children if each is not self._list])
+            self._remove_greeting()
             self._list.display = True
             if not self._list.is_attached:
                 self.mount(self._list)
@@ -139,45 +130,47 @@ class ConversationView(FollowingScroll):
         if round_.parent_id in ids:
             self._list.truncate(ids.index(round_.parent_id))
         self._list.add(round_, self._is_markdown)
-        self.anchor()
+        self.follow()
         return self.views[-1]
+
+    def _remove_greeting(self) -> AwaitRemove:
+        return self.remove_children([each for each in self.children if each is not self._list])
 
     def replace(self, round_: Round) -> None:
         """Update a shown round."""
-        view = self.view_of(round_.id)
-        if view is not None:
+        if (view := self.view_of(round_.id)) is not None:
             view.update(round_)
 
     def choose(self, step: int) -> None:
         """Choose the round ``step`` places after the chosen one; after the last, choose none."""
-        place = (self.views.index(self._chosen) if self._chosen else len(self.views)) + step
+        chosen = self._list.chosen
+        place = (self.views.index(chosen) if chosen else len(self.views)) + step
         self.choose_round(self.views[max(place, 0)].round.id if place < len(self.views) else None)
 
     def choose_round(self, round_id: int | None) -> None:
         """Choose the round that the next command applies to; None chooses none."""
-        if round_id != self._list.chosen_id:
+        chosen = self.view_of(round_id)
+        if chosen is not self._list.chosen:
             self.post_message(self.RoundChosen())
-        self._list.choose(round_id)
-        if self._chosen is None:
-            self.anchor(bool(self.views))
+        self._list.choose(chosen)
+        if chosen is None:
+            self.follow()
         else:
             self.release_anchor()
-            self.call_after_refresh(self._scroll_to_chosen)
+            self.call_after_refresh(self._list.scroll_to_round, chosen)
 
-    def _scroll_to_chosen(self) -> None:
-        if self._chosen is not None:
-            self._list.scroll_to_round(self._chosen)
+    def highlight(
+        self, pattern: re.Pattern[str] | None, round_id: int | None = None, index: int = 0
+    ) -> None:
+        """Highlight the matches of a pattern in all rounds; None removes the highlights.
 
-    def highlight(self, pattern: re.Pattern[str] | None) -> None:
-        """Highlight the matches of a pattern in all rounds; None removes the highlights."""
-        self._pattern = pattern
-        self._list.highlight(pattern)
-
-    def show_match(self, round_id: int, index: int) -> None:
-        """Scroll to match ``index`` of a round and highlight it as the current one."""
+        Args:
+            round_id, index: the round of the current match, which is scrolled to, and its index
+                among the matches of the round.
+        """
         view = self.view_of(round_id)
+        self._list.highlight(MatchHighlights(pattern, view, index))
         if view is not None:
-            self._list.highlight(self._pattern, (view, index))
             self.release_anchor()
             self.call_after_refresh(self._list.scroll_to_match)
 

@@ -59,6 +59,7 @@ class FindBar(Horizontal, can_focus=True):
         self._conversation = conversation
         self._words = words
         self._first_round_id = round_id
+        self._pattern: re.Pattern[str] | None = None
         self._matches: list[tuple[int, int]] = []
         self._index = 0
 
@@ -91,23 +92,22 @@ class FindBar(Horizontal, can_focus=True):
 
     @work(exclusive=True)
     async def _find(self, words: str) -> None:
-        pattern = search_pattern(words)
-        rounds = self._conversation.rounds
-        self._matches = []
-        if pattern is not None:
-            self._matches = await asyncio.to_thread(match_positions, rounds, pattern)
-        self._conversation.highlight(pattern)
+        self._pattern, self._matches = search_pattern(words), []
+        if self._pattern is not None:
+            rounds = [view.round for view in self._conversation.views]
+            self._matches = await asyncio.to_thread(match_positions, rounds, self._pattern)
         first = [at for at, (id_, _) in enumerate(self._matches) if id_ == self._first_round_id]
         self._index = first[0] if first else len(self._matches) - 1
         self._show()
 
     def _show(self) -> None:
-        count, words = len(self._matches), self.query_one(LineInput).value
-        if count:
-            shown = say("organise.find.place", place=self._index + 1, count=f"{count:,}")
-            self._conversation.show_match(*self._matches[self._index])
+        if self._matches:
+            count = f"{len(self._matches):,}"
+            shown = say("organise.find.place", place=self._index + 1, count=count)
+            self._conversation.highlight(self._pattern, *self._matches[self._index])
         else:
-            shown = say("organise.find.nothing") if words.strip() else ""
+            shown = say("organise.find.nothing") if self._pattern else ""
+            self._conversation.highlight(self._pattern)
         self.query_one(".count", Static).update(Content(shown))
 
     def action_step(self, step: int) -> None:

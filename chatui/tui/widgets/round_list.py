@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -18,8 +18,8 @@ from textual.strip import Strip
 from chatui.conversation.rounds import Rating, Round
 from chatui.locales import say
 from chatui.tui.row_segments import row_segments
-from chatui.tui.widgets.laid_out_rounds import MARGIN_CELLS, LaidOutRounds
 from chatui.tui.widgets.match_highlights import MatchHighlights
+from chatui.tui.widgets.round_layout import MARGIN_CELLS, LaidOutRounds
 from chatui.tui.widgets.round_view import RoundPart, RoundView
 from chatui.tui.wrapping import Row
 
@@ -42,7 +42,7 @@ class RoundList(LaidOutRounds):
     """Draws rounds, and posts messages for clicks in them.
 
     Attributes:
-        chosen_id: id of the highlighted round, which the next command applies to; or None.
+        chosen: the highlighted round, which the next command applies to; or None.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -80,33 +80,27 @@ class RoundList(LaidOutRounds):
 
     def __init__(self) -> None:
         super().__init__()
-        self.chosen_id: int | None = None
-        self._highlights = MatchHighlights()
-        self._strips: dict[object, Strip] = {}
-        self._style_cache: dict[str, Style] = {}
+        self.chosen: RoundView | None = None
+        self._matches = MatchHighlights()
+        self._strip = lru_cache(MAX_CACHED_STRIPS)(self._make_strip)
+        # Textual's own cache is cleared with each frame.
+        self._component_style = cache(self.get_component_rich_style)
 
-    def choose(self, round_id: int | None) -> None:
+    def choose(self, view: RoundView | None) -> None:
         """Highlight a round as the chosen one; None highlights none."""
-        self.chosen_id = round_id
+        self.chosen = view
         self.refresh()
 
-    def highlight(
-        self, pattern: re.Pattern[str] | None, current: tuple[RoundView, int] | None = None
-    ) -> None:
-        """Highlight the matches of a pattern; None removes the highlights.
-
-        Args:
-            current: a round, and the index of the current match among its matches.
-        """
-        self._highlights = MatchHighlights(pattern, current)
+    def highlight(self, matches: MatchHighlights) -> None:
+        """Highlight the matches of a search, in place of those before."""
+        self._matches = matches
         self.refresh()
 
     def scroll_to_match(self) -> None:
         """Scroll to the current match."""
-        if (view := self._highlights.current_view) is not None:
+        if (view := self._matches.view) is not None and view in self.views:
             self.round_layout.lay_out_whole(self.views.index(view))
-        if (at := self._highlights.current_row) is not None:
-            self._scroll_to_row(*at, self._visible_rows // 3)
+            self._scroll_to_row(view, self._matches.row, self._visible_rows // 3)
 
     # Drawing
 
@@ -122,8 +116,8 @@ class RoundList(LaidOutRounds):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        self._strips.clear()
-        self._style_cache.clear()
+        self._strip.cache_clear()
+        self._component_style.cache_clear()
 
     def _locate(self, y: int) -> tuple[int, RoundPart | None, int]:
         """Return the index of the round at a row of the widget, its part there, and the row.
@@ -138,47 +132,46 @@ class RoundList(LaidOutRounds):
         return index, part, row - (part.top if part else 0)
 
     def render_line(self, y: int) -> Strip:
+        width = self.size.width
         if not self.views:
-            return Strip.blank(self.size.width, self.rich_style)
-        index, part, row = self._locate(y)
+            return Strip.blank(width, self.rich_style)
+        index, part, number = self._locate(y)
+        view = self.views[index]
+        is_chosen = view is self.chosen
         if part is None:
-            is_between = row >= self.views[index].height
-            style = self.rich_style if is_between else self._style("reply", index)
-            return Strip.blank(self.size.width, style)
-        return self._cached_strip(index, part, row)
-
-    def _cached_strip(self, index: int, part: RoundPart, number: int) -> Strip:
-        """Return a row's strip, from the cache if nothing in it has changed."""
-        row = self._row(index, part, number)
-        round_ = self._round(index)
+            is_between = number >= view.height
+            return Strip.blank(
+                width, self.rich_style if is_between else self._style("reply", is_chosen)
+            )
+        row = self._row(view, part, number)
+        is_error = part.name == "note" and view.round.state == "failed"
         paragraph = index * _PARAGRAPHS + part.paragraph + row.paragraph
         selection = self.text_selection
-        selected = None if selection is None else selection.get_span(paragraph)
-        button = self._button(index, part, number)
-        is_chosen = round_.id == self.chosen_id
-        shape = self.size.width, self.round_layout.shape.gap
-        key = row, part.name, round_.state, paragraph, selected, button, is_chosen, shape
-        if (strip := self._strips.get(key)) is None:
-            if len(self._strips) >= MAX_CACHED_STRIPS:
-                self._strips.clear()
-            strip = self._make_strip(index, part, row, paragraph, selected, button)
-            self._strips[key] = strip
-        return strip
+        return self._strip(
+            row,
+            "error" if is_error else part.name,
+            is_chosen,
+            paragraph,
+            None if selection is None else selection.get_span(paragraph),
+            self._button(view, part, number),
+            width,
+            bool(self.round_layout.shape.gap),
+        )
 
     def _make_strip(
         self,
-        index: int,
-        part: RoundPart,
         row: Row,
+        name: str,
+        is_chosen: bool,
         paragraph: int,
         selected: tuple[int, int] | None,
         button: str,
+        width: int,
+        has_margin: bool,
     ) -> Strip:
-        width = self.size.width
-        note = "error" if self._round(index).state == "failed" else "note"
-        style = plain = self._style(note if part.name == "note" else part.name, index)
-        if row.style:
-            style += self._markup(row.style)
+        """Draw a row; ``name`` is the style of its part, ``button`` the text at its right end."""
+        plain = self._style(name, is_chosen)
+        style = plain + self._markup(row.style)
         segments = row_segments(
             row,
             style,
@@ -187,49 +180,37 @@ class RoundList(LaidOutRounds):
             selected_style=self.screen.get_component_rich_style("screen--selection"),
             style_of=self._markup,
         )
-        if self.round_layout.shape.gap:
-            is_query = part.name == "query"
-            margin = Segment("▌ ", self._style("bar", index)) if is_query else Segment("  ", plain)
-            segments.insert(0, margin)
+        if has_margin:
+            bar = Segment("▌ ", self._style("bar", is_chosen))
+            segments.insert(0, bar if name == "query" else Segment("  ", plain))
         strip = Strip(segments).adjust_cell_length(width, style)
         if button:
-            muted = self._style("mark", index)
-            segment = Segment(button, style + self._markup("link") if row.style else muted)
+            shown = style + self._markup("link") if row.style else self._style("mark", is_chosen)
+            segment = Segment(button, shown)
             strip = Strip.join([strip.crop(0, width - segment.cell_length), Strip([segment])])
         return strip
 
-    def _button(self, index: int, part: RoundPart, number: int) -> str:
+    def _button(self, view: RoundView, part: RoundPart, number: int) -> str:
         """Return the text to click at the right end of a row; "" if there is none or no room."""
         row = part.text.rows[number]
         if row.style == "code-head":
             button = say("tui.round.copy_code") + " "
-        elif part.name == "author" and not number and self._round(index).state != "streaming":
+        elif part.name == "author" and not number and view.round.state != "streaming":
             button = " +  - "
         else:
             return ""
         has_room = MARGIN_CELLS + cell_len(row.text) + cell_len(button) < self.size.width
         return button if has_room else ""
 
-    def _round(self, index: int) -> Round:
-        return self.views[index].round
+    def _row(self, view: RoundView, part: RoundPart, number: int) -> Row:
+        return self._matches.highlighted(view, part, number)
 
-    def _row(self, index: int, part: RoundPart, number: int) -> Row:
-        return self._highlights.highlighted(self.views[index], part, number)
-
-    def _style(self, name: str, index: int) -> Style:
+    def _style(self, name: str, is_chosen: bool) -> Style:
         style = self._component_style(f"round--{name}")
-        if self._round(index).id == self.chosen_id:
+        if is_chosen:
             chosen = self._component_style("round--chosen")
             style += Style(bgcolor=chosen.bgcolor, bold=chosen.bold or None)
         return style
-
-    def _component_style(self, component: str, *, partial: bool = False) -> Style:
-        """Return a component's style; Textual's own cache is cleared with each frame."""
-        key = f"{component} partial" if partial else component
-        if key not in self._style_cache:
-            style = self.get_component_rich_style(component, partial=partial)
-            self._style_cache[key] = style
-        return self._style_cache[key]
 
     def _markup(self, names: str) -> Style:
         """Return the combined style of Markdown elements, named with blanks between."""
@@ -247,42 +228,41 @@ class RoundList(LaidOutRounds):
     def on_click(self, event: Click) -> None:
         if not self.views:
             return
-        index, part, row = self._locate(event.y)
+        index, part, number = self._locate(event.y)
         if event.chain == 2:
             # A double click selects the round; Textual would select the whole widget.
             event.prevent_default()
             whole = Selection(Offset(0, index * _PARAGRAPHS), Offset(0, (index + 1) * _PARAGRAPHS))
             self.screen.selections = {self: whole}
-            return
-        if part is None:
-            return
-        # + and - take the last six cells of the row, three each.
-        from_end = self.size.width - 1 - event.x
-        if part.name == "author" and from_end < 6 and self._button(index, part, row):
-            event.stop()
-            self.post_message(self.Rated(self._round(index), 1 if from_end >= 3 else -1))
-        elif part.name == "author" and (step := self._version_step(index, part, row, event.x)):
-            event.stop()
-            self.post_message(self.VersionRequested(self._round(index), step))
-        elif part.name == "query" and not self.screen.selections:
-            event.stop()
-            self.post_message(self.QueryClicked(self._round(index)))
-        elif part.fold is not None:
+        elif part is not None and part.fold is not None:
             event.stop()
             self.views[index].toggle_fold(part.fold)
-        elif (line := part.text.rows[row]).style == "code-head":
+        elif part and (message := self._click_message(self.views[index], part, number, event.x)):
             event.stop()
-            self.post_message(self.CodeClicked(part.text.code_at(line.paragraph)))
+            self.post_message(message)
 
-    def _version_step(self, index: int, part: RoundPart, number: int, x: int) -> int:
-        """Return -1 or 1 for a click on the left or right half of ``‹ 2/3 ›``, else 0."""
-        text = part.text.rows[number].text
-        start, end = text.rfind("‹"), text.rfind("›")
-        if self._round(index).versions < 2 or not 0 <= start < end:
-            return 0
-        margin = 2 if self.round_layout.shape.gap else 0
-        first, last = (margin + cell_len(text[:arrow]) for arrow in (start, end))
-        return (-1 if 2 * x < first + last else 1) if first <= x <= last else 0
+    def _click_message(
+        self, view: RoundView, part: RoundPart, number: int, x: int
+    ) -> Message | None:
+        """Return the message for a click in row ``number`` of a part; None if it does nothing."""
+        row = part.text.rows[number]
+        if row.style == "code-head":
+            return self.CodeClicked(part.text.code_at(row.paragraph))
+        if part.name == "query" and not self.screen.selections:
+            return self.QueryClicked(view.round)
+        if part.name != "author":
+            return None
+        # + and - take the last six cells of the row, three each.
+        from_end = self.size.width - 1 - x
+        if from_end < 6 and self._button(view, part, number):
+            return self.Rated(view.round, 1 if from_end >= 3 else -1)
+        # The left and the right half of "‹ 2/3 ›".
+        before, arrow, version = row.text.rpartition("‹")
+        first = cell_len(before) + (MARGIN_CELLS if self.round_layout.shape.gap else 0)
+        last = first + cell_len(version)
+        if view.round.versions < 2 or not arrow or not first <= x <= last:
+            return None
+        return self.VersionRequested(view.round, -1 if 2 * x < first + last else 1)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         start, end = selection
