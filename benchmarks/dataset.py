@@ -30,7 +30,7 @@ SENTENCES = (
 WORKER = """
 import gc, json, resource, sys, time
 from pathlib import Path
-from chatui.catalog.tokenizer_lookup import LocatedTokenizer
+from chatui.catalog.resolving import LocatedTokenizer
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.engine.examples.example_layout import ExampleLimits
 from chatui.engine.examples.example_run import write_examples

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from chatui.catalog import library
 from chatui.catalog.local_models import cached_repositories, models_in_folders
 from chatui.catalog.model_files import (
     ADAPTER_CONFIG,
@@ -19,7 +18,6 @@ from chatui.catalog.model_files import (
     is_folder,
 )
 from chatui.catalog.recognise import read_config
-from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
@@ -181,23 +179,3 @@ def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         base=config.base_model_name_or_path or "",
     )
-
-
-def adapter_presets_for(reference: str) -> tuple[str, ...]:
-    """Return the names of the presets that put an adapter on a base.
-
-    Args:
-        reference: preset or hub id of the base.
-    """
-    known = library.load()
-    base = known.find(reference)
-    wanted = {reference.casefold()} | (_hub_ids(base) if base is not None else set())
-    return tuple(
-        each.name
-        for each in known.listed
-        if each.fields.adapters and wanted & _hub_ids(each) and each is not base
-    )
-
-
-def _hub_ids(preset: Preset) -> set[str]:
-    return {hub_id.casefold() for hub_id in preset.base.hub_ids}

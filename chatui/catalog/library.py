@@ -1,12 +1,13 @@
-"""Load the presets: the ones shipped with chatui, and the user's own, which override them."""
+"""Load the shipped presets and the user's own, which override them; save one of the user's."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,20 @@ from typing import Any
 import msgspec
 
 from chatui import locations
-from chatui.catalog.schema import NAME, InvalidValue, Preset, PresetFields, SystemFile, presets_of
+from chatui.catalog.schema import (
+    NAME,
+    SPEC_FIELDS,
+    InvalidValue,
+    Preset,
+    PresetFields,
+    SystemFile,
+    presets_of,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
+from chatui.messages import ModelSpec
+from chatui.sampling import DEFAULTS, SETTINGS
+from chatui.text import in_quotes, one_line
 from chatui.validation_errors import key_and_reason
 
 if sys.version_info >= (3, 11):
@@ -25,6 +37,9 @@ else:
     import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "presets"
+
+_PARTS = {"base": "path", "tokenizer": "tokenizer", "delta": "delta"}
+"""Parts of a preset -> the fields of a ModelSpec with their paths."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,30 @@ class Presets:
         folded = reference.strip().casefold()
         return self.by_name.get(folded) or self.by_alias.get(folded)
 
+    def with_base(self, hub_id: str) -> Preset | None:
+        """Return the preset with only this base, by the base's id or the last part of it."""
+        wanted = hub_id.casefold()
+        for preset in self.by_name.values():
+            known = preset.base_ids | {hub_id.rpartition("/")[2] for hub_id in preset.base_ids}
+            is_whole = len(preset.parts) == 1 and not preset.base.file
+            if is_whole and wanted in known:
+                return preset
+        return None
+
+    def with_adapter(self, hub_id: str) -> Preset | None:
+        """Return the preset whose last adapter is this repository."""
+        wanted = hub_id.casefold()
+        for preset in self.by_name.values():
+            for adapter in (preset.fields.adapters or ())[-1:]:
+                if wanted and wanted in (adapter.hf.casefold(), adapter.modelscope.casefold()):
+                    return preset
+        return None
+
 
 def find(reference: str) -> Preset | None:
-    """Return the preset with this name or alias, reading only one file if possible.
+    """Return the preset with this name, alias, or hub id of its last adapter.
+
+    If possible, only one file is read.
 
     The first frame of the screen waits for this, and reading all files takes ten times as long.
     """
@@ -60,7 +96,18 @@ def find(reference: str) -> Preset | None:
         for preset in presets_of(_read_shipped(file)):
             if preset.name == folded:
                 return preset
-    return load().find(reference)
+    return load().find(reference) or load().with_adapter(reference)
+
+
+def adapter_presets_for(reference: str) -> tuple[str, ...]:
+    """Return the names of the presets that put an adapter on a base, a preset or a hub id."""
+    base = load().find(reference)
+    wanted = {reference.casefold()} | (base.base_ids if base else set())
+    return tuple(
+        each.name
+        for each in load().listed
+        if each.fields.adapters and wanted & each.base_ids and each is not base
+    )
 
 
 def problems() -> tuple[str, ...]:
@@ -187,3 +234,58 @@ def _users() -> tuple[tuple[Path, int], ...]:
     except OSError:
         pass
     return tuple(found)
+
+
+def save_preset(name: str, spec: ModelSpec) -> Path:
+    """Write ``presets/NAME.toml`` in the settings' folder, for ``--model NAME``.
+
+    Raises:
+        ChatuiError: the name is invalid or taken, the model runs on a server, or the file cannot be
+            written.
+    """
+    shown = in_quotes(one_line(name, 60))
+    if spec.backend == "openai":
+        raise ChatuiError(say("catalog.own.server"))
+    if not NAME.fullmatch(name) or len(name) > 60:
+        raise ChatuiError(say("catalog.own.name", name=shown))
+    file = locations.user_presets_folder() / f"{name}.toml"
+    if file.exists() or find(name) is not None:
+        raise ChatuiError(say("catalog.own.taken", name=shown))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(_toml(spec))
+    except (OSError, UnicodeError) as error:
+        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=error)) from error
+    try:
+        read_user_preset(file)
+    except ChatuiError:
+        file.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _toml(spec: ModelSpec) -> str:
+    values = {name: getattr(spec, name) for name in SPEC_FIELDS}
+    values |= {name: {"path": getattr(spec, field) or None} for name, field in _PARTS.items()}
+    values["adapters"] = list(map(asdict, spec.adapters))
+    values["dtype"] = spec.dtype if spec.dtype != "auto" else None
+    sampling = {name: getattr(spec.sampling, name) for name in SETTINGS}
+    chosen = {name: value for name, value in sampling.items() if value != getattr(DEFAULTS, name)}
+    return "\n".join([*_pairs(values), "\n[sampling]", *_pairs(chosen)]) + "\n"
+
+
+def _pairs(values: dict[str, Any]) -> Iterator[str]:
+    """Yield ``name = value`` in TOML for each value that is not empty."""
+    for name, value in values.items():
+        if value not in (None, (), [], {"path": None}):
+            yield f"{name} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    """Format a value as TOML, whose strings, numbers and booleans are written as in JSON."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(_pairs(value)) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -27,10 +27,9 @@ from chatui.catalog.memory_need import (
     best_fit,
 )
 from chatui.catalog.model_files import WeightFiles, weight_files
-from chatui.catalog.preset_parts import missing_parts, why_missing
 from chatui.catalog.recognise import RecognisedModel, recognise
-from chatui.catalog.resolving import why_unknown
-from chatui.catalog.schema import Preset, Role
+from chatui.catalog.resolving import find_path, missing_parts, why_missing
+from chatui.catalog.schema import Preset, Role, is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings
@@ -242,10 +241,6 @@ def describe_model(reference: str, settings: Settings) -> ModelDetails:
             for role, part in preset.parts_by_role
         )
         return ModelDetails(preset_entry(preset, settings), preset, tuple(parts))
-    for entry in list_models(settings):
-        if reference in (entry.reference, entry.title):
-            return ModelDetails(entry)
-    path = existing_path(reference)
-    if path is None:
-        raise ChatuiError(why_unknown(reference))
-    return ModelDetails(path_entry(path))
+    path = find_path(reference, settings)
+    is_fetched = is_hub_id(reference) and existing_path(reference) is None
+    return ModelDetails(path_entry(path, reference, "hub") if is_fetched else path_entry(path))

@@ -18,7 +18,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
-_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
+CHATGLM_VOCABULARY = "ice_text.model"
+_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json", CHATGLM_VOCABULARY)
 _TOKENIZER_STEMS = ("tokenizer", "vocab", "merges", "spiece", "ice_text")
 
 _POINTER = b"version https://git-lfs"

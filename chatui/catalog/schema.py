@@ -255,6 +255,11 @@ class Preset:
         return self.fields.base
 
     @property
+    def base_ids(self) -> set[str]:
+        """The base's ids on the hubs, case-folded."""
+        return set(map(str.casefold, self.base.hub_ids))
+
+    @property
     def parts_by_role(self) -> tuple[tuple[Role, Part], ...]:
         """The parts with their roles, in the order in which they are assembled."""
         fields = self.fields

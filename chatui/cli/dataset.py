@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui import readable
-from chatui.catalog.tokenizer_lookup import LocatedTokenizer, find_tokenizer
+from chatui.catalog.resolving import LocatedTokenizer, find_tokenizer
 from chatui.cli.conversations import conversation_ids, open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr

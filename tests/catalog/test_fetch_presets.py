@@ -13,7 +13,7 @@ from served_models import NEEDED, model_folder, names_below, pull, serve_model
 from chatui.catalog import library, resolve
 from chatui.catalog.fetching.fetch import Fetch, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan, plan
-from chatui.catalog.preset_parts import missing_parts
+from chatui.catalog.resolving import missing_parts
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

@@ -168,9 +168,24 @@ def test_an_adapters_folder_finds_its_base(hub: Hub, tmp_path: Path) -> None:
     base = write_model(hub("a/base"), LLAMA)
     spec = resolve(str(tmp_path / "lora"), Settings())
     assert (spec.path, spec.adapters) == (str(base), (Adapter(str(tmp_path / "lora")),))
-    file.write_text("{}")
-    with pytest.raises(ChatuiError, match="does not name"):
-        resolve(str(tmp_path / "lora"), Settings())
+    for itself in ({}, {"base_model_name_or_path": str(tmp_path / "lora")}):
+        file.write_text(json.dumps(itself))
+        with pytest.raises(ChatuiError, match="does not name"):
+            resolve(str(tmp_path / "lora"), Settings())
+
+
+def test_an_adapter_on_an_adapter_keeps_both(hub: Hub, tmp_path: Path) -> None:
+    base = write_model(hub("a/base"), LLAMA)
+    for name, below in (("first", "a/base"), ("second", str(tmp_path / "first"))):
+        (tmp_path / name).mkdir()
+        config = json.dumps({"base_model_name_or_path": below})
+        (tmp_path / name / "adapter_config.json").write_text(config)
+    spec = resolve(str(tmp_path / "second"), Settings())
+    assert spec.path == str(base)
+    assert [each.path for each in spec.adapters] == [
+        str(tmp_path / "first"),
+        str(tmp_path / "second"),
+    ]
 
 
 def test_adapters_are_added_after_the_presets_own(hub: Hub, tmp_path: Path) -> None:

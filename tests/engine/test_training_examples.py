@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tiny_models
 
-from chatui.catalog.tokenizer_lookup import LocatedTokenizer
+from chatui.catalog.resolving import LocatedTokenizer
 from chatui.conversation.dialogues import Dialogue, parse_record
 from chatui.engine.examples.example_encoder import ExampleEncoder
 from chatui.engine.examples.example_layout import ExampleLimits

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.widgets import Input
 
-from chatui.catalog.adapters import adapter_presets_for
+from chatui.catalog.library import adapter_presets_for
 from chatui.messages import Loading
 from chatui.tui.screens.adapter_picker import AdapterPicker, how_to_get_adapters
 from chatui.tui.screens.questions import LineQuestion

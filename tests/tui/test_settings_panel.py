@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 
 from chatui import catalog, locations
-from chatui.catalog.own_presets import save_preset
+from chatui.catalog.library import save_preset
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings

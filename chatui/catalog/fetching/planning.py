@@ -21,8 +21,8 @@ from chatui.catalog.local_models import (
     modelscope_root,
 )
 from chatui.catalog.model_files import has_all_files
-from chatui.catalog.preset_parts import missing_parts, why_missing
 from chatui.catalog.recognise import why_unsupported
+from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Role, is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -19,7 +19,7 @@ from chatui.catalog.local_models import (
     modelscope_root,
     older_modelscope_folders,
 )
-from chatui.catalog.preset_parts import join_sentences, missing_parts
+from chatui.catalog.resolving import join_sentences, missing_parts
 from chatui.catalog.schema import Part, Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say

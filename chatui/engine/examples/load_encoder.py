@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chatui.catalog.tokenizer_lookup import LocatedTokenizer
+from chatui.catalog.resolving import LocatedTokenizer
 from chatui.engine.examples.example_encoder import ExampleEncoder
 from chatui.engine.examples.example_layout import ExampleLimits, Family
 from chatui.engine.tokenizers import EOS_TOKENS, default_format_name, load_format, load_tokenizer

@@ -13,11 +13,11 @@ from textual.content import Content
 
 from chatui.catalog.adapters import (
     AdapterSummary,
-    adapter_presets_for,
     describe_adapter,
     list_adapters,
     named_adapter,
 )
+from chatui.catalog.library import adapter_presets_for
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter

@@ -190,7 +190,7 @@ class CommandActions(ImportExportActions):
 
     async def action_save_preset(self, name: str = "") -> None:
         """Save the model with the changed settings as a preset of this name, or ask for a name."""
-        from chatui.catalog.own_presets import save_preset
+        from chatui.catalog.library import save_preset
 
         if not name:
             self._box.set_query("/save ")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatui.catalog.tokenizer_lookup import find_tokenizer
+from chatui.catalog.resolving import find_tokenizer
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
