@@ -7,28 +7,58 @@ from pathlib import Path
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.events import Click, Key
 from textual.style import Style
-from textual.widgets import Static
+from textual.widget import Widget
 
 SEPARATOR = " · "
 _OTHERS = SEPARATOR + "…"
-_KEY, _MORE = "key", "more"
-_NAMES = {"esc": "escape", "←": "left", "→": "right", "↑": "up", "↓": "down"}
-_SIGNS = {"+": "plus", "-": "minus"}
+_NAMES = {
+    "esc": "escape",
+    "←": "left",
+    "→": "right",
+    "↑": "up",
+    "↓": "down",
+    "+": "plus",
+    "-": "minus",
+}
 _PRESSABLE = re.compile(
-    r"((ctrl|alt|shift)\+)*([a-z0-9?/]|f\d+|enter|escape|space|tab|left|right|up|down)$"
+    r"((ctrl|alt|shift)\+)*"
+    r"([a-zA-Z0-9?/]|f\d+|enter|escape|space|tab|left|right|up|down|plus|minus)$"
 )
 
 
-class PagedKeys:
-    """Key hints in pages of one line; a click on "…" shows the next page."""
+def clickable(words: str | Content, action: str) -> Content:
+    """Return text that runs an action when it is clicked, in a widget without ``auto_links``."""
+    return Content.assemble(words).stylize(Style.from_meta({"@click": action}))
 
-    def __init__(self) -> None:
-        self._words = ""
-        self._first = self._next = 0
 
-    def page(self, words: str, cells: int) -> Content:
+def fitting_keys(words: str, cells: int) -> Content:
+    """Return the key hints that fit into ``cells``, but the first one at least."""
+    parts = words.split(SEPARATOR)
+    while len(parts) > 1 and cell_len(SEPARATOR.join(parts)) > cells:
+        parts.pop()
+    return Content(SEPARATOR).join(map(_hint, parts)).stylize("$foreground-muted")
+
+
+def _hint(words: str) -> Content:
+    """Return a hint; a click presses its key if it begins with one, such as "Ctrl+E"."""
+    label = words.split(" ", 1)[0]
+    names = [label] if len(label) == 1 else label.lower().split("+")
+    key = "+".join(_NAMES.get(name, name) for name in names)
+    return (
+        clickable(words, f"app.simulate_key('{key}')") if _PRESSABLE.match(key) else Content(words)
+    )
+
+
+class KeyHints(Widget):
+    """Shows key hints in pages of one line; a click on "…" shows the next page."""
+
+    auto_links = False
+
+    _words = ""
+    _first = _next = 0
+
+    def hints(self, words: str, cells: int) -> Content:
         """Return the hints of the current page; new hints start at the first page."""
         if words != self._words:
             self._words, self._first = words, 0
@@ -38,64 +68,21 @@ class PagedKeys:
         shown = fitting_keys(SEPARATOR.join(parts[self._first :]), cells - cell_len(_OTHERS))
         following = self._first + len(shown.plain.split(SEPARATOR))
         self._next = following if following < len(parts) else 0
-        others = Content.styled(_OTHERS, "$foreground-muted")
-        return Content.assemble(shown, others.stylize(Style.from_meta({_MORE: True})))
+        return shown + clickable(_OTHERS, "more_hints").stylize("$foreground-muted")
 
-    def click(self, event: Click) -> None:
-        """Show the next page, or press the clicked key."""
-        if event.style.meta.get(_MORE) and event.widget is not None:
-            event.stop()
-            self._first = self._next
-            event.widget.refresh()
-        else:
-            press_clicked_key(event)
+    def action_more_hints(self) -> None:
+        self._first = self._next
+        self.refresh()
 
 
-class KeyLine(Static):
+class KeyLine(KeyHints):
     """A line of key hints."""
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     def __init__(self, words: str) -> None:
         super().__init__()
-        self._words = words
-        self._pages = PagedKeys()
+        self._all_words = words
 
     def render(self) -> Content:
-        return self._pages.page(self._words, self.content_size.width)
-
-    def on_click(self, event: Click) -> None:
-        self._pages.click(event)
-
-
-def fitting_keys(words: str, cells: int) -> Content:
-    """Return the key hints that fit into ``cells``, but the first one at least."""
-    parts = words.split(SEPARATOR)
-    while len(parts) > 1 and cell_len(SEPARATOR.join(parts)) > cells:
-        parts.pop()
-    hints = []
-    for part in parts:
-        hint = Content.styled(part, "$foreground-muted")
-        key = key_from_label(part.split(" ", 1)[0])
-        hints.append(hint.stylize(Style.from_meta({_KEY: key})) if key else hint)
-    return Content.styled(SEPARATOR, "$foreground-muted").join(hints)
-
-
-def key_from_label(name: str) -> str:
-    """Return Textual's name of a key written as "Ctrl+E"; "" if it is no key."""
-    if name in _SIGNS or (len(name) == 1 and name.isupper()):
-        return _SIGNS.get(name, name)
-    parts = [_NAMES.get(part, part) for part in name.lower().split("+")]
-    key = "+".join(parts)
-    return key if _PRESSABLE.match(key) else ""
-
-
-def press_clicked_key(event: Click) -> bool:
-    """Press the key of a clicked hint; False if no hint was clicked."""
-    key = event.style.meta.get(_KEY)
-    if not isinstance(key, str) or event.widget is None:
-        return False
-    event.stop()
-    character = key if len(key) == 1 else " " if key == "space" else None
-    event.widget.app.post_message(Key(key, character))
-    return True
+        return self.hints(self._all_words, self.content_size.width)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.content import Content
-from textual.events import Click
 from textual.reactive import reactive
-from textual.style import Style
-from textual.widget import Widget
 
 from chatui.locales import say
 from chatui.readable import duration, progress_bar
-from chatui.tui.widgets.key_line import SEPARATOR, PagedKeys
+from chatui.tui.widgets.key_line import SEPARATOR, KeyHints, clickable
 
 if TYPE_CHECKING:
     from chatui.tui.context_use import ContextUse
@@ -26,10 +23,8 @@ _WIDE_METER_FROM_CELLS = 90
 _METER_CELLS, _WIDE_METER_CELLS = 8, 16
 
 
-class StatusLine(Widget):
+class StatusLine(KeyHints):
     """One line: facts on the left, and key hints on the right if they fit."""
-
-    auto_links = False
 
     model: reactive[str] = reactive("")
     activity: reactive[str] = reactive("")
@@ -46,19 +41,12 @@ class StatusLine(Widget):
     keys: reactive[str] = reactive("")
     """The key hints; "" shows the usual ones."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._pages = PagedKeys()
-
     def facts(self) -> str:
         """Return the left part, without the context."""
-        facts = [self.model] if self.model else []
-        facts += filter(None, (self.device, self.thinking))
-        if self.activity:
-            facts.append(self.activity)
-        elif self.tokens_per_second:
-            facts.append(say("tui.status.speed", speed=f"{self.tokens_per_second:.1f}"))
-        return SEPARATOR.join(facts)
+        speed = self.tokens_per_second
+        activity = self.activity or (speed and say("tui.status.speed", speed=f"{speed:.1f}"))
+        facts = (self.model, self.device, self.thinking, activity)
+        return SEPARATOR.join(str(fact) for fact in facts if fact)
 
     def render(self) -> Content:
         width, facts = self.size.width, self.facts()
@@ -66,7 +54,7 @@ class StatusLine(Widget):
         if not self.context_limit:
             left = Content(facts)
         room = width - left.cell_length
-        keys = self._pages.page(self.keys or say("tui.status.keys"), room - 2)
+        keys = self.hints(self.keys or say("tui.status.keys"), room - 2)
         if keys.cell_length > room - 2:
             return left
         return Content.assemble(left, " " * (room - keys.cell_length), keys)
@@ -82,10 +70,7 @@ class StatusLine(Widget):
 
             cells = _WIDE_METER_CELLS if width >= _WIDE_METER_FROM_CELLS else _METER_CELLS
             parts = [*meter(self.context, used, limit, cells), (f" {words}", "")]
-        return Content.assemble(*parts).stylize(Style.from_meta({"@click": "screen.tell_context"}))
-
-    def on_click(self, event: Click) -> None:
-        self._pages.click(event)
+        return clickable(Content.assemble(*parts), "screen.tell_context")
 
 
 def progress_text(done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from chatui.conversation.playback import Player
 from chatui.locales import say
 from chatui.readable import duration
-from chatui.tui.widgets.key_line import fitting_keys, press_clicked_key
+from chatui.tui.widgets.key_line import fitting_keys
 
 _LEAST_BAR_CELLS = 10
 
@@ -22,6 +22,7 @@ _LEAST_BAR_CELLS = 10
 class Timeline(Widget):
     """Shows a player's position; a click on the bar seeks. Call ``refresh`` to update it."""
 
+    auto_links = False
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     @dataclass
@@ -76,5 +77,3 @@ class Timeline(Widget):
         place = event.x - self.gutter.left - start
         if cells and 0 <= place < cells:
             self.post_message(self.Jumped(place / max(1, cells - 1)))
-        else:
-            press_clicked_key(event)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.content import Content
-from textual.style import Style
 from textual.widgets import Static
 
 from chatui.locales import say
 from chatui.text import one_line
+from chatui.tui.widgets.key_line import clickable
 
 _SHOWN = 3
 
@@ -30,7 +30,7 @@ class WaitingList(Static):
         lines = [_line(index, query) for index, query in enumerate(queries[:_SHOWN])]
         if len(queries) > _SHOWN:
             more = say("tui.waiting.more", count=len(queries) - _SHOWN)
-            lines.append(_clickable("  " + more, "screen.edit_waiting"))
+            lines.append(clickable("  " + more, "screen.edit_waiting"))
         self.update(Content("\n").join(lines))
         self.display = bool(queries)
 
@@ -38,10 +38,6 @@ class WaitingList(Static):
 def _line(index: int, query: str) -> Content:
     words = say("tui.waiting.query", query=one_line(query, 60))
     return Content.assemble(
-        _clickable("✕ ", f"screen.withdraw_waiting({index})"),
-        _clickable(words, f"screen.edit_waiting({index})"),
+        clickable("✕ ", f"screen.withdraw_waiting({index})"),
+        clickable(words, f"screen.edit_waiting({index})"),
     )
-
-
-def _clickable(words: str, action: str) -> Content:
-    return Content(words).stylize(Style.from_meta({"@click": action}))
