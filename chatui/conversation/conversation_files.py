@@ -7,6 +7,7 @@ The formats are JSON and JSON Lines with the records of :mod:`.dialogues` or the
 from __future__ import annotations
 
 import codecs
+import io
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from chatui.conversation.imports.program_exports import (
     read_oterm,
 )
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
-from chatui.conversation.json_records import JsonRecords, UnreadableRecord
+from chatui.conversation.json_records import JsonRecords, UnreadableRecord, opened
 from chatui.conversation.rounds import Transcript
 from chatui.conversation.transcript_events import FORMAT
 from chatui.conversation.transcript_reader import read_transcript
@@ -58,7 +59,7 @@ class ConversationFiles:
     files: Sequence[Path]
     encoding: str | None = None
     _before: int = field(default=0, init=False)
-    _reading: JsonRecords | None = field(default=None, init=False)
+    _reading: io.BufferedReader[Any] | None = field(default=None, init=False)
 
     @property
     def total_bytes(self) -> int:
@@ -68,7 +69,7 @@ class ConversationFiles:
     @property
     def done_bytes(self) -> int:
         """Bytes read so far."""
-        return self._before + (self._reading.done_bytes if self._reading else 0)
+        return self._before + (self._reading.raw.tell() if self._reading else 0)
 
     def read(self) -> Iterator[tuple[Path, FileRecord]]:
         """Yield the conversations and the skipped records in order, each with its file.
@@ -78,18 +79,14 @@ class ConversationFiles:
         """
         self._before = 0
         for file in self.files:
-            try:
-                for found in self._read(file):
+            with opened(file) as self._reading:
+                for found in self._read(file, self._reading):
                     yield file, found
-                self._before += file.stat().st_size
-            except OSError as error:
-                words = say("conversation.file_unreadable", path=file, reason=error)
-                raise ChatuiError(words) from error
             self._reading = None
+            self._before += file.stat().st_size
 
-    def _read(self, file: Path) -> Iterator[FileRecord]:
-        with file.open("rb") as stream:
-            head = stream.read(_PEEKED_BYTES)
+    def _read(self, file: Path, stream: io.BufferedReader[Any]) -> Iterator[FileRecord]:
+        head = stream.peek(_PEEKED_BYTES)[:_PEEKED_BYTES]
         if head.startswith(_UTF_16):
             head = head.decode("utf-16", "ignore").encode("utf-8", "surrogatepass")
         if f'"{FORMAT}"'.encode() in head:
@@ -99,9 +96,9 @@ class ConversationFiles:
         elif head.startswith(b"PK\x03\x04"):
             yield _skipped(file, None, say("import.zip"))
         elif _is_text(file, head):
-            yield from self._text(file)
+            yield from self._text(file, stream.read())
         else:
-            yield from self._json(file)
+            yield from self._json(file, stream)
 
     def _transcript(self, file: Path) -> Iterator[FileRecord]:
         faults: list[UnreadableRecord] = []
@@ -112,8 +109,7 @@ class ConversationFiles:
         for fault in faults:
             yield _skipped(file, say("import.line", line=fault.line), fault.reason)
 
-    def _text(self, file: Path) -> Iterator[FileRecord]:
-        data = file.read_bytes()
+    def _text(self, file: Path, data: bytes) -> Iterator[FileRecord]:
         encoding = self.encoding or ("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
         try:
             yield from _results(file, None, read_speaker_lines(data.decode(encoding)))
@@ -122,8 +118,8 @@ class ConversationFiles:
         except InvalidRecord as error:
             yield _skipped(file, None, str(error))
 
-    def _json(self, file: Path) -> Iterator[FileRecord]:
-        self._reading = records = JsonRecords(file, self.encoding)
+    def _json(self, file: Path, stream: io.BufferedReader[Any]) -> Iterator[FileRecord]:
+        records = JsonRecords(stream, self.encoding)
         dialogue_parts: list[Any] = []
         for number, record in enumerate(records, 1):
             if isinstance(record, UnreadableRecord):

@@ -11,21 +11,23 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import msgspec
 
-from chatui.conversation.text_window import TextWindow
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-_PEEKED_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 20
+_CHUNK_CHARACTERS = 1 << 19
 _LONGEST_CUT_TOKEN = 12
 """Characters in which the longest token besides strings fits: an escape, -Infinity."""
 
+_JSON_SPACE = re.compile(r"[ \t\r\n]*")
 _KEY = re.compile(r'\{[ \t\r\n]*"[^"\\]{0,60}"')
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -49,88 +51,63 @@ Record: TypeAlias = "tuple[int, Any] | UnreadableRecord"
 """The line where a value begins, and the value."""
 
 
+@contextmanager
+def opened(file: Path | bytes, name: str = "") -> Iterator[io.BufferedReader[Any]]:
+    """Open a file, or the bytes of one, for :class:`JsonRecords`.
+
+    Raises:
+        ChatuiError: the file cannot be opened or read; the message has ``name`` or its path.
+    """
+    try:
+        try:
+            raw: Any = io.BytesIO(file) if isinstance(file, bytes) else io.FileIO(file)
+        except ValueError as error:
+            raise OSError(error) from error
+        with io.BufferedReader(raw, _BUFFER_BYTES) as stream:
+            yield stream
+    except OSError as error:
+        words = say("conversation.file_unreadable", path=name or file, reason=error)
+        raise ChatuiError(words) from error
+
+
+@dataclass
 class JsonRecords:
     """The records of one file.
 
     Attributes:
+        stream: the file, from :func:`opened`.
+        encoding: None for UTF-8, or UTF-16 with a byte order mark.
+        parse_constant: as for ``json.loads``: called with "NaN", "Infinity" or "-Infinity"; may
+            raise ValueError.
         is_array: True if the file is one array; set before the first record is returned.
     """
 
-    def __init__(
-        self,
-        file: Path | bytes,
-        encoding: str | None = None,
-        parse_constant: Callable[[str], Any] | None = None,
-    ) -> None:
-        """Read ``file``, a path or the bytes of a file.
-
-        Args:
-            encoding: None for UTF-8, or UTF-16 with a byte order mark.
-            parse_constant: as for ``json.loads``: called with "NaN", "Infinity" or "-Infinity";
-                may raise ValueError.
-        """
-        self._file = file
-        self._encoding = encoding
-        self._parse_constant = parse_constant
-        self._stream: io.RawIOBase | None = None
-        self._done_bytes = 0
-        self.is_array = False
-
-    @property
-    def done_bytes(self) -> int:
-        """Bytes read so far."""
-        if self._stream is not None and not self._stream.closed:
-            self._done_bytes = self._stream.tell()
-        return self._done_bytes
+    stream: io.BufferedReader[Any]
+    encoding: str | None = None
+    parse_constant: Callable[[str], Any] | None = None
+    is_array: bool = field(default=False, init=False)
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield the records in order.
-
-        Raises:
-            ChatuiError: the file cannot be opened or read.
-        """
-        try:
-            with io.BufferedReader(self._opened(), _PEEKED_BYTES) as stream:
-                self._stream = stream.raw
-                yield from self._records(stream)
-        except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _opened(self) -> io.RawIOBase:
-        if isinstance(self._file, bytes):
-            return cast("io.RawIOBase", io.BytesIO(self._file))
-        try:
-            return io.FileIO(self._file)
-        except ValueError as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> ChatuiError:
-        return ChatuiError(say("conversation.file_unreadable", path=self._file, reason=error))
-
-    def _records(self, stream: Any) -> Iterator[Record]:
-        head = stream.peek(_PEEKED_BYTES)
-        encoding = self._encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8")
+        """Yield the records in order."""
+        head = self.stream.peek(_BUFFER_BYTES)
+        encoding = self.encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8")
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"
-        text = (
-            codecs.getincrementaldecoder(encoding)("replace").decode(head).lstrip("\ufeff \t\r\n")
-        )
-        if _is_one_value(text):
-            self.is_array = text.startswith("[")
-            yield from _decodable(_values(_reader(stream, encoding), self._parse_constant))
-        elif encoding == "utf-8-sig":
+        decoder = codecs.getincrementaldecoder(encoding)("replace")
+        start = decoder.decode(head).lstrip("\ufeff \t\r\n")
+        if encoding == "utf-8-sig" and not _is_one_value(start):
             if head.startswith(codecs.BOM_UTF8):
-                stream.read(len(codecs.BOM_UTF8))
-            yield from _lines(stream, self._parse_constant)
+                self.stream.read(len(codecs.BOM_UTF8))
+            yield from _lines(self.stream, self.parse_constant)
+            return
+        # Bytes invalid in the encoding become lone surrogates.
+        text = io.TextIOWrapper(self.stream, encoding, errors="surrogateescape", newline="\n")
+        if _is_one_value(start):
+            self.is_array = start.startswith("[")
+            yield from _decodable(_values(text, self.parse_constant))
         else:
-            lines = _reader(stream, encoding)
-            utf_8 = (line.encode("utf-8", "surrogateescape") for line in lines)
-            yield from _decodable(_lines(utf_8, self._parse_constant))
-
-
-def _reader(stream: Any, encoding: str) -> io.TextIOWrapper:
-    """Decode ``stream``; bytes invalid in the encoding become lone surrogates."""
-    return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
+            utf_8 = (line.encode("utf-8", "surrogateescape") for line in text)
+            yield from _decodable(_lines(utf_8, self.parse_constant))
 
 
 def _decodable(records: Iterator[Record]) -> Iterator[Record]:
@@ -147,18 +124,14 @@ def _decodable(records: Iterator[Record]) -> Iterator[Record]:
 
 def _is_one_value(start: str) -> bool:
     """True if a file with this start is one value over several lines, or one array."""
-    first, is_line, rest = start.partition("\n")
-    if first.rstrip() in ("{", "["):
-        return True
+    first, _, rest = start.partition("\n")
     if not start.startswith("["):
-        return False
-    if not is_line or not rest.strip():
-        return True
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        return True
-    return False
+        return first.rstrip() == "{"
+    if rest.strip():
+        with suppress(ValueError, RecursionError):
+            json.loads(first)
+            return False
+    return True
 
 
 def _lines(lines: Iterable[bytes], parse_constant: Callable[[str], Any] | None) -> Iterator[Record]:
@@ -177,22 +150,64 @@ def _lines(lines: Iterable[bytes], parse_constant: Callable[[str], Any] | None) 
                 yield UnreadableRecord(number, _reason(error), not line.endswith(b"\n"))
 
 
+@dataclass
+class _TextWindow:
+    """The part of a stream that is held in memory, and the position in it.
+
+    Attributes:
+        text: the text held.
+        position: index in ``text`` of the next character to be parsed.
+    """
+
+    stream: io.TextIOBase
+    text: str = ""
+    position: int = 0
+    _line: int = 1
+    _counted: int = 0
+
+    def read_more(self) -> bool:
+        """Drop the parsed text and read a chunk; return False at the end of the stream."""
+        self.line()
+        left = self.text[self.position :]
+        # A chunk is at least as long as the text that is left, so that a long value is read in few.
+        chunk = self.stream.read(max(_CHUNK_CHARACTERS, len(left)))
+        self.text = left + chunk
+        self.position = self._counted = 0
+        return bool(chunk)
+
+    def line(self) -> int:
+        """Return the line number of the position, from 1."""
+        # Without a line break, find() is much faster than count().
+        if self.text.find("\n", self._counted, self.position) >= 0:
+            self._line += self.text.count("\n", self._counted, self.position)
+        self._counted = self.position
+        return self._line
+
+    def next_character(self) -> str:
+        """Skip JSON white space and return the character after it; "" at the end."""
+        while True:
+            found = _JSON_SPACE.match(self.text, self.position)
+            self.position = found.end() if found else self.position
+            if self.position < len(self.text):
+                return self.text[self.position]
+            if not self.read_more():
+                return ""
+
+
 def _values(stream: io.TextIOBase, parse_constant: Callable[[str], Any] | None) -> Iterator[Record]:
     """Yield the elements of an array, or values that follow each other."""
-    window = TextWindow(stream)
+    window = _TextWindow(stream)
     decode = json.JSONDecoder(parse_constant=parse_constant).raw_decode
     if window.next_character() == "[":
         window.position += 1
-    indent = start = tried = None
+    start = tried = None
     while character := window.next_character():
         if character in ",]":
             window.position += 1
             continue
         line = window.line()
-        if indent is None or start is None:
-            indent = _indent(window)
-            key = _KEY.match(window.text, window.position)
-            start = indent or (key[0] if key else "")
+        if start is None:
+            start = _beginning(window)
         if start and tried is not window.text:
             tried = window.text
             if several := _decode_several(window, start):
@@ -204,7 +219,7 @@ def _values(stream: io.TextIOBase, parse_constant: Callable[[str], Any] | None) 
             if _is_cut_off(error, window) and window.read_more():
                 continue
             yield UnreadableRecord(line, _reason(error))
-            if not indent or not _skip_to(window, indent):
+            if not start.startswith("\n") or not _skip_to(window, start):
                 return
             continue
         try:
@@ -216,7 +231,20 @@ def _values(stream: io.TextIOBase, parse_constant: Callable[[str], Any] | None) 
         window.position = end
 
 
-def _decode_several(window: TextWindow, start: str) -> list[tuple[int, Any]]:
+def _beginning(window: _TextWindow) -> str:
+    """Return the text with which this element and the next ones begin; "" if that is not known.
+
+    It is the indentation and first character of an element on a line of its own, or the first key.
+    """
+    line_break = window.text.rfind("\n", 0, window.position)
+    before = window.text[max(line_break, 0) : window.position]
+    if line_break >= 0 and before.isspace():
+        return before + window.text[window.position]
+    key = _KEY.match(window.text, window.position)
+    return key[0] if key else ""
+
+
+def _decode_several(window: _TextWindow, start: str) -> list[tuple[int, Any]]:
     """Decode all elements held except the last, which may be cut; return [] if one is invalid.
 
     msgspec decodes them three times as fast together as Python does one by one.
@@ -243,17 +271,7 @@ def _decode_several(window: TextWindow, start: str) -> list[tuple[int, Any]]:
     return list(zip(lines, values, strict=True))
 
 
-def _indent(window: TextWindow) -> str:
-    """Return the line break, white space and first character of an element that begins a line.
-
-    Other elements give "".
-    """
-    start = window.text.rfind("\n", 0, window.position)
-    before = window.text[start : window.position] if start >= 0 else ""
-    return before + window.text[window.position] if before and before.isspace() else ""
-
-
-def _skip_to(window: TextWindow, indent: str) -> bool:
+def _skip_to(window: _TextWindow, indent: str) -> bool:
     """Move to the next element that begins with ``indent``; return False if there is none."""
     window.position += 1
     while (found := window.text.find(indent, window.position)) < 0:
@@ -265,17 +283,15 @@ def _skip_to(window: TextWindow, indent: str) -> bool:
     return True
 
 
-def _is_cut_off(error: Exception, window: TextWindow) -> bool:
+def _is_cut_off(error: Exception, window: _TextWindow) -> bool:
     """True if a value may be invalid only because the window ends within it."""
-    if not isinstance(error, json.JSONDecodeError):
-        return False
-    near_end = error.pos >= len(window.text) - _LONGEST_CUT_TOKEN
-    return near_end or error.msg.startswith("Unterminated")
+    return isinstance(error, json.JSONDecodeError) and (
+        error.msg.startswith("Unterminated") or error.pos >= len(window.text) - _LONGEST_CUT_TOKEN
+    )
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return say("dataset.no_utf8")
-    if isinstance(error, json.JSONDecodeError):
-        return say("dataset.no_json", reason=error.msg)
-    return say("dataset.no_json", reason=str(error) or type(error).__name__)
+    words = getattr(error, "msg", "") or str(error) or type(error).__name__
+    return say("dataset.no_json", reason=words)

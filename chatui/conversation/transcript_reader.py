@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.json_records import JsonRecords, Record, UnreadableRecord
+from chatui.conversation.json_records import JsonRecords, Record, UnreadableRecord, opened
 from chatui.conversation.rounds import (
     MAX_EPOCH,
     MAX_SECONDS,
@@ -61,51 +61,51 @@ def read_transcript(
     Raises:
         ChatuiError: the file cannot be read, or is not a transcript of a known version.
     """
-    name = name or str(file)
+    with opened(file, name) as stream:
+        records = JsonRecords(stream, encoding, _refuse_constant)
+        return _read(records, name or str(file), on_fault)
+
+
+def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Transcript:
+    """Build the transcript from the records of a file; see :func:`read_transcript`."""
 
     def damaged(line: int, reason: object) -> ChatuiError:
         where = say("conversation.in_line", line=line, reason=reason)
         return ChatuiError(say("conversation.damaged_transcript", path=name, reason=where))
 
-    def report(fault: UnreadableRecord) -> None:
-        if on_fault is None:
-            raise damaged(fault.line, fault.reason)
-        on_fault(fault)
-
-    records = iter(JsonRecords(file, encoding, _refuse_constant))
-    first: Record = next(records, (1, None))
+    records = iter(found)
+    first = next(records, (1, None))
     if isinstance(first, UnreadableRecord):
         raise ChatuiError(say("conversation.no_whole_transcript", path=name, reason=first.reason))
     header = first[1]
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ChatuiError(say("conversation.no_transcript", path=name))
     version = header.get("version")
-    if version == 1:
-        on_fault = None
-        try:
-            header, *later = lines_from_version_1(header)
-        except (msgspec.ValidationError, UnicodeError) as error:
-            raise damaged(1, describe_error(error)) from error
-        records = ((1, event) for event in later)
-    elif isinstance(version, int) and version > VERSION:
+    if isinstance(version, int) and version > VERSION:
         raise ChatuiError(
             say("conversation.newer_transcript", path=name, found=version, known=VERSION)
         )
     try:
+        if version == 1:
+            on_fault = None
+            header, *later = lines_from_version_1(header)
+            records = ((1, event) for event in later)
         builder = _TranscriptBuilder(header)
-    except ValueError as error:
-        raise damaged(1, error) from error
+    except (ValueError, msgspec.ValidationError) as error:
+        raise damaged(1, describe_error(error)) from error
     for record in records:
-        if isinstance(record, UnreadableRecord):
-            # The last line may be incomplete.
-            if not record.is_torn:
-                report(record)
+        if not isinstance(record, UnreadableRecord):
+            try:
+                builder.add(record[1])
+                continue
+            except ValueError as error:
+                record = UnreadableRecord(record[0], str(error))
+        # The last line may be incomplete.
+        if record.is_torn:
             continue
-        line, event = record
-        try:
-            builder.add(event)
-        except ValueError as error:
-            report(UnreadableRecord(line, str(error)))
+        if on_fault is None:
+            raise damaged(record.line, record.reason)
+        on_fault(record)
     return builder.build()
 
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from chatui.conversation import text_window
-from chatui.conversation.json_records import JsonRecords, UnreadableRecord
+from chatui.conversation import json_records
+from chatui.conversation.json_records import JsonRecords, UnreadableRecord, opened
 
 RECORDS = [{"a": "春\n" * n, "n": n} for n in range(5)]
 
 
 def read(file: Path, content: str | bytes, encoding: str | None = None) -> list[Any]:
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return list(JsonRecords(file, encoding))
+    with opened(file) as stream:
+        return list(JsonRecords(stream, encoding))
 
 
 def lines(records: list[Any] = RECORDS) -> str:
@@ -44,7 +45,7 @@ def test_every_layout_gives_the_same_values_with_their_lines(
     step: int,
     chunk: int,
 ) -> None:
-    monkeypatch.setattr(text_window, "_CHUNK_CHARACTERS", chunk)
+    monkeypatch.setattr(json_records, "_CHUNK_CHARACTERS", chunk)
     found = read(tmp_path / "f", content)
     assert found == [(begin + step * n, record) for n, record in enumerate(RECORDS)]
 
@@ -92,7 +93,7 @@ def test_a_lone_surrogate_is_read(tmp_path: Path) -> None:
 def test_a_broken_element_is_reported_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(text_window, "_CHUNK_CHARACTERS", chunk)
+    monkeypatch.setattr(json_records, "_CHUNK_CHARACTERS", chunk)
     text = json.dumps(RECORDS, ensure_ascii=False, indent=2).replace('"n": 2', '"n" 2')
     found = read(tmp_path / "f", text)
     assert [each for each in found if not isinstance(each, UnreadableRecord)] == [
@@ -122,7 +123,8 @@ def test_a_large_array_is_read_in_constant_memory(tmp_path: Path, one_line: bool
     file = tmp_path / "f"
     file.write_text("[" + between.join([element] * 1500) + "]", encoding="utf-8")
     tracemalloc.start()
-    assert sum(1 for _ in JsonRecords(file)) == 1500
+    with opened(file) as stream:
+        assert sum(1 for _ in JsonRecords(stream)) == 1500
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 12e6 < file.stat().st_size
