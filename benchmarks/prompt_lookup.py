@@ -20,7 +20,7 @@ import models
 import torch
 
 from chatui.engine.engine import Engine
-from chatui.engine.prompt_lookup import PromptLookup
+from chatui.engine.token_choice import PromptLookup
 from chatui.messages import ModelSpec
 
 PROMPT, RUN = 200, 8

@@ -33,12 +33,23 @@ class BytesDetokenizer:
     Args:
         bytes_of: token id -> its bytes; empty for a special token.
         strip_first_space: whether to remove a space at the beginning of the reply.
+        errors: Python's name of the handler of invalid bytes.
     """
 
-    def __init__(self, bytes_of: Callable[[int], bytes], strip_first_space: bool = False) -> None:
+    def __init__(
+        self,
+        bytes_of: Callable[[int], bytes],
+        strip_first_space: bool = False,
+        errors: str = "replace",
+    ) -> None:
         self._bytes_of = bytes_of
         self._strip = strip_first_space
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
+
+    @property
+    def within_character(self) -> bool:
+        """True if the last bytes begin a character."""
+        return bool(self._decoder.getstate()[0])
 
     def add(self, token: int) -> str:
         text = self._decoder.decode(self._bytes_of(token))
@@ -86,7 +97,7 @@ def _byte_alphabet() -> dict[str, int]:
 _BYTE_OF = _byte_alphabet()
 
 
-class SentencePieceDetokenizer:
+class SentencePieceDetokenizer(BytesDetokenizer):
     """Detokeniser for SentencePiece (LLaMA, Yi, InternLM…): "▁" is a space, "<0xE4>" a byte.
 
     Each invalid byte becomes one U+FFFD, as in SentencePiece itself.
@@ -100,53 +111,20 @@ class SentencePieceDetokenizer:
     def __init__(
         self, pieces: Pieces, skipped: Collection[int], strip_first_space: bool = True
     ) -> None:
-        self._pieces = pieces
-        self._skipped = skipped
-        self._strip = strip_first_space
-        self._bytes = b""
+        def bytes_of(token: int) -> bytes:
+            piece = "" if token in skipped else pieces(token) or ""
+            byte = _BYTE_PIECE.fullmatch(piece)
+            return bytes.fromhex(byte[1]) if byte else piece.replace(SPACE, " ").encode()
 
-    def add(self, token: int) -> str:
-        piece = None if token in self._skipped else self._pieces(token)
-        if piece is None:
-            return ""
-        byte = _BYTE_PIECE.fullmatch(piece)
-        if byte:
-            self._bytes += bytes([int(byte[1], 16)])
-            text, self._bytes = _whole_characters(self._bytes)
-        else:
-            text = self._leftover() + piece.replace(SPACE, " ")
-        return self._without_first_space(text)
-
-    def flush(self) -> str:
-        return self._without_first_space(self._leftover())
-
-    def _leftover(self) -> str:
-        count, self._bytes = len(self._bytes), b""
-        return REPLACEMENT * count
-
-    def _without_first_space(self, text: str) -> str:
-        if self._strip and text:
-            self._strip = False
-            return text.removeprefix(" ")
-        return text
+        super().__init__(bytes_of, strip_first_space, _MARK_EACH_BYTE)
 
 
 _BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
-
-
-def _whole_characters(raw: bytes) -> tuple[str, bytes]:
-    """Split ``raw`` into its complete characters and the bytes of an incomplete last one."""
-    text = ""
-    while raw:
-        try:
-            return text + raw.decode("utf-8"), b""
-        except UnicodeDecodeError as error:
-            text += raw[: error.start].decode("utf-8")
-            raw = raw[error.start :]
-            if error.reason == "unexpected end of data":
-                break
-            text, raw = text + REPLACEMENT, raw[1:]
-    return text, raw
+_MARK_EACH_BYTE = "chatui.mark_each_byte"
+codecs.register_error(
+    _MARK_EACH_BYTE,
+    lambda error: (REPLACEMENT * (error.end - error.start), error.end),  # type: ignore[attr-defined]
+)
 
 
 class WordPieceDetokenizer:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from chatui.engine import generate, scoring
+from chatui.engine import generate
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
 from chatui.errors import ChatuiError
@@ -140,8 +140,8 @@ class Engine:
         return generate.inspect(self._loaded(), request, top)
 
     def score(self, request: GenerateRequest, stop_wanted: Callable[[], bool]) -> Scored:
-        """Score a reply; see :func:`chatui.engine.scoring.score`."""
-        return scoring.score(self._loaded(), request, stop_wanted)
+        """Score a reply; see :func:`chatui.engine.generate.score`."""
+        return generate.score(self._loaded(), request, stop_wanted)
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:

@@ -1,4 +1,4 @@
-"""Generation of a reply: prompt, prefill and the decode loop, for every network."""
+"""Generation, inspection and scoring of a reply, for every network."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from chatui.engine.memory import is_out_of_memory, process_bytes
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import ReplySoFar
 from chatui.engine.token_choice import (
+    HostChooser,
     apply_guard,
     best_candidates,
-    chooser_for,
+    chooser_class,
     finite_log_sum_exp,
 )
 from chatui.errors import ChatuiError
@@ -26,6 +28,7 @@ from chatui.messages import (
     Inspection,
     Prefill,
     ReplyEvent,
+    Scored,
     Token,
 )
 from chatui.prompting.format import Exchange, fixed_reply
@@ -33,6 +36,12 @@ from chatui.prompting.parts import thought_opening
 from chatui.prompting.prompt_text import LiteralText, joined, prompt_notes
 from chatui.prompting.window import fit_prompt
 from chatui.text import StopStrings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SCORED_AT_ONCE = 128
+"""Tokens whose logits are in memory at once: 78 MB for a vocabulary of 152,000."""
 
 
 @dataclass(frozen=True)
@@ -152,34 +161,45 @@ def generate(
     room = room if max_new_tokens is None else min(room, max_new_tokens)
     reply = ReplySoFar(settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids])
     output = reply.output_ids
-    chooser = chooser_for(model, reply, seed, cache, request.alternatives)
-    shown = _ShownText(model, request, prompt)
+    detokenizer = model.codec.detokenizer()
+    for token in prompt.begun_ids:
+        # The beginning may end within a character.
+        detokenizer.add(token)
+    own_stops = (*model.spec.stop_strings, *model.format.stops_for(request.query))
+    stops = StopStrings((*request.stop_strings, *own_stops))
+    texts = [prompt.begun]
+
+    def rest() -> str:
+        texts.append(stops.add(detokenizer.flush()) + stops.flush())
+        return texts[-1]
+
     reason: FinishReason | None = None
     first_token_seconds = 0.0
+    chooser: HostChooser | None = None
     logits = model.network.prefill(at_once, cache, stop_wanted)
     for token in read[len(at_once) :]:
         if logits is not None and not stop_wanted():
             logits = model.network.step(token, cache)
     if logits is not None:
-        chooser.begin(
-            logits, -1 if request.partial_reply is None else request.partial_reply.next_id
-        )
+        chooser = chooser_class(model, reply)(model, request, reply, seed, cache, logits)
     while reason is None:
-        if logits is None or stop_wanted():
+        if chooser is None or stop_wanted():
             reason = "cancelled"
-            if rest := shown.finish():
-                yield Token(rest)
+            if text := rest():
+                yield Token(text)
             break
         token, logprob, best = chooser.choose()
-        text = "" if token in model.eos_ids else shown.add(token)
         if token in model.eos_ids:
             reason = "eos"
-        elif shown.stopped:
-            reason = "stop"
-        elif len(output) - len(prompt.begun_ids) >= room:
-            reason = "length"
+        else:
+            texts.append(stops.add(detokenizer.add(token)))
+            if stops.stopped:
+                reason = "stop"
+            elif len(output) - len(prompt.begun_ids) >= room:
+                reason = "length"
+        text = "" if reason == "eos" else texts[-1]
         if reason in ("eos", "length"):
-            text += shown.finish()
+            text += rest()
         first_token_seconds = first_token_seconds or time.monotonic() - began
         yield Token(text, token, logprob, best)
         if reason is None and not stop_wanted():
@@ -189,14 +209,15 @@ def generate(
                 if not is_out_of_memory(error):
                     raise
                 # The cache is discarded: it may hold a part of the token.
-                if rest := shown.finish():
-                    yield Token(rest)
+                if text := rest():
+                    yield Token(text)
                 tokens = len(prompt.ids) + len(output)
                 raise ChatuiError(say("engine.memory_full", tokens=tokens)) from error
-    chooser.finish()
+    if chooser is not None:
+        chooser.finish()
     kept_ids = [*prompt.ids, *output][: cache.get_seq_length()]
     model.prompt_cache.put(model.network, cache, kept_ids)
-    reply_text = model.format.clean(request.query, shown.text)
+    reply_text = model.format.clean(request.query, "".join(texts))
     yield Done(
         text=reply_text,
         finish_reason=reason,
@@ -239,41 +260,35 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
     )
 
 
-class _ShownText:
-    """The text of a reply that can be shown: whole characters, without stop strings."""
+def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[], bool]) -> Scored:
+    """Return the log probability of each token of ``partial_reply.text``, given all before it.
 
-    def __init__(self, model: LoadedModel, request: GenerateRequest, prompt: Prompt) -> None:
-        self._detokenizer = model.codec.detokenizer()
-        self._stops = StopStrings(
-            (
-                *request.stop_strings,
-                *model.spec.stop_strings,
-                *model.format.stops_for(request.query),
-            )
-        )
-        self._texts = [prompt.begun]
-        for token in prompt.begun_ids:
-            # The beginning may end within a character.
-            self._detokenizer.add(token)
+    The reply is encoded without an EOS token, after the same prompt that ``generate`` reads.
 
-    @property
-    def stopped(self) -> bool:
-        """True once a stop string is complete."""
-        return self._stops.stopped
+    Raises:
+        ChatuiError: prompt and reply do not fit, it was stopped, or a logit is NaN or infinite.
+    """
+    prompt = build_prompt(model, request)
+    cache, _ = model.prompt_cache.take(model.network, prompt.ids)
+    logits = model.network.prefill(prompt.ids, cache, stop_wanted)
+    # Copied, because logits are only valid until the next read.
+    logits = None if logits is None else logits.clone()
+    log_probabilities = []
+    for start in range(0, len(prompt.begun_ids), _SCORED_AT_ONCE):
+        if logits is None or stop_wanted():
+            raise ChatuiError(say("engine.score_stopped"))
+        ids = prompt.begun_ids[start : start + _SCORED_AT_ONCE]
+        for id, after in zip(ids, _logits_after(model.network, ids, cache), strict=True):
+            logits = apply_guard(model, logits)
+            log_probabilities.append(float(logits[id]) - finite_log_sum_exp(logits))
+            logits = after
+    model.prompt_cache.put(model.network, cache, [*prompt.ids, *prompt.begun_ids])
+    return Scored(tuple(log_probabilities))
 
-    @property
-    def text(self) -> str:
-        """The whole text."""
-        return "".join(self._texts)
 
-    def add(self, token: int) -> str:
-        """Return the text that can be shown after this token."""
-        text = self._stops.add(self._detokenizer.add(token))
-        self._texts.append(text)
-        return text
-
-    def finish(self) -> str:
-        """Return the text held back; no token follows."""
-        text = self._stops.add(self._detokenizer.flush()) + self._stops.flush()
-        self._texts.append(text)
-        return text
+def _logits_after(network: Any, ids: Sequence[int], cache: Any) -> Iterator[Tensor]:
+    """Yield the logits after each token, all read at once if the network can."""
+    if hasattr(network, "read_reply"):
+        yield from network.read_reply(ids, cache)
+    else:
+        yield from (network.step(id, cache).clone() for id in ids)

@@ -23,8 +23,7 @@ from chatui import readable
 from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
 from chatui.catalog.memory_need import MemoryNeed, WindowRange, best_fit, window_notes
 from chatui.engine.allocator import trim_heap
-from chatui.engine.gguf_network import GgufNetwork
-from chatui.engine.gguf_vocabulary import GgufVocabulary
+from chatui.engine.gguf_model import GgufNetwork, GgufVocabulary
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import choose_device

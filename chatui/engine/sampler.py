@@ -21,11 +21,6 @@ from torch import Tensor
 
 from chatui.engine.penalties import PENALTIES, Candidates, ReplySoFar, Step
 
-_MOST_SORTED = 4096
-"""Maximum number of candidates to sort."""
-_BINS = 1024
-_DEPTH = 30.0
-"""Logits this far below the maximum have a total probability below _ROUNDING."""
 _ROUNDING = 5e-7
 """Tolerance for sums of probabilities: in float32 0.5 + 0.3 is 0.8000001."""
 
@@ -47,12 +42,16 @@ def top_p(reply: ReplySoFar) -> Step | None:
     p = reply.settings.top_p - _ROUNDING
 
     def step(candidates: Candidates) -> Candidates:
-        return _best(candidates, *_count_reaching(candidates[0].numpy(), p))
+        # numpy sorts ten times faster than torch.
+        ordered = np.sort(candidates[0].numpy())[::-1]
+        reached = np.cumsum(np.exp(ordered - ordered[0]), dtype=np.float64)
+        # Keep a token if the sum of those before it is below p.
+        last = int(np.searchsorted(reached[:-1], p * reached[-1]))
+        return _best(candidates, last + 1, ordered[last])
 
     def on_device(candidates: Candidates) -> Candidates:
         ordered, indices = candidates[0].sort(descending=True, stable=True)
         shares = ordered.softmax(0).double()
-        # Keep a token if the sum of those before it is below p.
         kept = ordered.masked_fill(shares.cumsum(0) - shares >= max(p, _ROUNDING), -torch.inf)
         return torch.empty_like(kept).scatter_(0, indices, kept), candidates[1]
 
@@ -117,36 +116,6 @@ def _best_on_device(candidates: Candidates, count: int) -> Candidates:
     logits, ids = candidates
     indices = logits.topk(min(count, logits.shape[0])).indices.sort().values
     return logits[indices], indices if ids is None else ids[indices]
-
-
-def _count_reaching(values: NDArray[np.float32], share: float) -> tuple[int, float]:
-    """Return how many of the highest logits add up to ``share`` of all probability, at least one.
-
-    Also returns the lowest of them. It sums the probabilities in bins of equal width, and divides
-    the bin in which the share is reached again, until few logits are left to sort.
-    """
-    depths = values.max() - values
-    if not depths.max() < _DEPTH:
-        values = values[np.flatnonzero(depths < _DEPTH)]
-        depths = values.max() - values
-    weights = np.exp(-depths)
-    wanted = share * float(weights.sum(dtype=np.float64))
-    count = 0
-    while len(depths) > _MOST_SORTED and (width := depths.max() - (nearest := depths.min())) > 0:
-        bins = ((depths - nearest) * (_BINS / width)).astype(np.int64)
-        sums = np.cumsum(np.bincount(bins, weights, _BINS + 1))
-        last_bin = min(int(np.searchsorted(sums, wanted)), _BINS)
-        inside = np.flatnonzero(bins == last_bin)
-        if len(inside) in (0, len(depths)):
-            break
-        count += int(np.count_nonzero(bins < last_bin))
-        wanted -= sums[last_bin - 1] if last_bin else 0.0
-        values, depths, weights = values[inside], depths[inside], weights[inside]
-    order = np.argsort(depths)
-    # Keep a token if the sum of those before it is below the share.
-    reached = np.cumsum(weights[order], dtype=np.float64)[:-1]
-    last = int(np.count_nonzero(reached < wanted))
-    return count + last + 1, float(values[order[last]])
 
 
 def _select(candidates: Candidates, indices: NDArray[np.int64]) -> Candidates:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +13,17 @@ from torch import Tensor
 from chatui.engine.architectures.decoder.fixed_cache import CapturedGraph
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import HOST_PENALTIES, ReplySoFar
-from chatui.engine.prompt_lookup import PromptLookup
 from chatui.engine.sampler import Sampler
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Candidate
+from chatui.messages import Candidate, GenerateRequest
+
+_MATCHED = 3
+"""Tokens that must match an earlier passage."""
+_DRAFTED = 4
+"""Tokens in a draft."""
+_LONGEST_PAUSE = 64
+"""Maximum steps without a draft after drafts that were wrong."""
 
 
 class ChosenToken(NamedTuple):
@@ -28,17 +34,41 @@ class ChosenToken(NamedTuple):
     best: tuple[Candidate, ...]
 
 
-class TokenChooser(Protocol):
-    """Chooses the tokens of one reply for the decode loop."""
+class HostChooser:
+    """Chooses each token of one reply on the host, before the network reads it.
 
-    def begin(self, logits: Tensor, forced: int) -> None:
-        """Start with the logits after the prompt.
+    Args:
+        reply: the settings, and the tokens that a choice depends on.
+        seed: seed of the random generator.
+        cache: the network's cache, which holds the prompt.
+        logits: those after the prompt, ``[vocabulary]`` float32.
+    """
 
-        Args:
-            logits: ``[vocabulary]`` float32.
-            forced: the first token of the reply; an id outside the vocabulary for none.
-        """
-        ...
+    def __init__(
+        self,
+        model: LoadedModel,
+        request: GenerateRequest,
+        reply: ReplySoFar,
+        seed: int,
+        cache: Any,
+        logits: Tensor,
+    ) -> None:
+        self._model = model
+        self._network: Any = model.network
+        self._reply = reply
+        self._cache = cache
+        self._alternatives = request.alternatives
+        # The user's first token; an id outside the vocabulary for none.
+        self._forced = -1 if request.partial_reply is None else request.partial_reply.next_id
+        self._begin(logits, seed)
+
+    def _begin(self, logits: Tensor, seed: int) -> None:
+        self._sampler = Sampler(self._reply, seed)
+        self._logits = logits
+        self._lookup: PromptLookup | None = None
+        if self._reply.settings.is_greedy and getattr(self._network, "benefits_from_drafts", False):
+            read = (*self._reply.prompt_ids, *self._reply.output_ids)
+            self._lookup = PromptLookup(self._network, self._cache, read)
 
     def choose(self) -> ChosenToken:
         """Choose the next token, and append it to the reply's ``output_ids``.
@@ -46,52 +76,6 @@ class TokenChooser(Protocol):
         Raises:
             ChatuiError: a logit is NaN or infinite.
         """
-        ...
-
-    def read(self, token: int) -> None:
-        """Run the network on the chosen token."""
-        ...
-
-    def finish(self) -> None:
-        """Remove tokens from the cache that were read ahead and not chosen."""
-        ...
-
-
-def chooser_for(
-    model: LoadedModel, reply: ReplySoFar, seed: int, cache: Any, alternatives: int
-) -> TokenChooser:
-    """Return a chooser on the device if the network and the settings allow it, else on the host.
-
-    Args:
-        alternatives: number of the most probable tokens returned with each token.
-    """
-    on_device = getattr(model.network, "accepts_device_token", False)
-    if on_device and not any(make_step(reply) for make_step in HOST_PENALTIES):
-        return DeviceChooser(model, reply, seed, cache, alternatives)
-    return HostChooser(model, reply, seed, cache, alternatives)
-
-
-class HostChooser:
-    """Chooses each token on the host before the network reads it."""
-
-    def __init__(
-        self, model: LoadedModel, reply: ReplySoFar, seed: int, cache: Any, alternatives: int
-    ) -> None:
-        self._model = model
-        self._reply = reply
-        self._cache = cache
-        self._alternatives = alternatives
-        self._sampler = Sampler(reply, seed)
-        self._lookup: PromptLookup | None = None
-        if reply.settings.is_greedy and getattr(model.network, "benefits_from_drafts", False):
-            read = (*reply.prompt_ids, *reply.output_ids)
-            self._lookup = PromptLookup(model.network, cache, read)
-
-    def begin(self, logits: Tensor, forced: int) -> None:
-        self._logits = logits
-        self._forced = forced
-
-    def choose(self) -> ChosenToken:
         logits = apply_guard(self._model, self._logits.cpu())
         total = finite_log_sum_exp(logits)
         if 0 <= self._forced < logits.shape[0]:
@@ -104,45 +88,37 @@ class HostChooser:
         return ChosenToken(token, float(logits[token]) - total, best)
 
     def read(self, token: int) -> None:
+        """Run the network on the chosen token."""
         if self._lookup is not None:
             self._logits = self._lookup.step(token)
         else:
-            self._logits = self._model.network.step(token, self._cache)
+            self._logits = self._network.step(token, self._cache)
 
     def finish(self) -> None:
+        """Remove tokens from the cache that were read ahead and not chosen."""
         if self._lookup is not None:
             self._lookup.drop_draft()
 
 
-class DeviceChooser:
+class DeviceChooser(HostChooser):
     """Chooses each token on the device, and starts the next step before the host reads the token.
 
     The choice is captured in a CUDA graph, as the network's step is. One copy per token brings a
     report to the host; the host waits for nothing else.
     """
 
-    def __init__(
-        self, model: LoadedModel, reply: ReplySoFar, seed: int, cache: Any, alternatives: int
-    ) -> None:
-        self._model = model
-        self._network: Any = model.network
-        self._reply = reply
-        self._seed = seed
-        self._cache = cache
-        self._alternatives = alternatives
+    def _begin(self, logits: Tensor, seed: int) -> None:
+        device = logits.device
         self._graph: CapturedGraph | None = None
         self._reports: deque[Callable[[], Tensor]] = deque()
-
-    def begin(self, logits: Tensor, forced: int) -> None:
-        device = logits.device
         self._logits = torch.empty_like(logits, dtype=torch.float32)
         self._number = torch.zeros((), dtype=torch.float64, device=device)
         self._token = torch.zeros(1, dtype=torch.int64, device=device)
         before = self._reply.output_ids[-1:]
         self._reply.last_on_device = torch.tensor(before, dtype=torch.int64, device=device)
-        self._sampler = Sampler(self._reply, self._seed)
+        self._sampler = Sampler(self._reply, seed)
         # The first choice is not captured: it allocates the buffers that the graph uses.
-        self._launch(logits, lambda: self._report(forced))
+        self._launch(logits, lambda: self._report(self._forced))
         self._reply.last_on_device = self._token
 
     def choose(self) -> ChosenToken:
@@ -182,6 +158,73 @@ class DeviceChooser:
         best, ids = logits.topk(min(self._alternatives, logits.shape[0]))
         parts = (self._token, logits[self._token], log_sum_exp(logits)[None], ids, best)
         return torch.cat([part.double() for part in parts])
+
+
+def chooser_class(model: LoadedModel, reply: ReplySoFar) -> type[HostChooser]:
+    """Return the chooser on the device if the network and the settings allow it."""
+    on_device = getattr(model.network, "accepts_device_token", False)
+    if on_device and not any(make_step(reply) for make_step in HOST_PENALTIES):
+        return DeviceChooser
+    return HostChooser
+
+
+class PromptLookup:
+    """Reads several tokens at once if the reply repeats an earlier passage.
+
+    If the last tokens occurred before, the tokens that followed them are drafted and read together
+    with the next token (github.com/apoorvumang/prompt-lookup-decoding). The logits after a drafted
+    token are used if the reply chooses that token; the rest of the draft is dropped. Replies are
+    the same as with single steps, because the logits differ only by rounding.
+
+    Args:
+        network: a network with ``read_reply``.
+        cache: a cache with the prompt, which can be cropped.
+        ids: the prompt.
+    """
+
+    def __init__(self, network: Any, cache: Any, ids: Sequence[int]) -> None:
+        self._network = network
+        self._cache = cache
+        self._ids: list[int] = []
+        self._following: dict[tuple[int, ...], int] = {}
+        self._draft: list[int] = []
+        self._logits: list[Tensor] = []
+        self._pause = self._waiting = 0
+        for token in ids:
+            self._add(token)
+
+    def step(self, token: int) -> Tensor:
+        """Return the logits after ``token``, ``[vocabulary]`` float32."""
+        hit = self._draft[:1] == [token]
+        if not hit:
+            self.drop_draft()
+        match = self._following.get((*self._ids[1 - _MATCHED :], token))
+        self._add(token)
+        if hit:
+            self._pause = 0
+            del self._draft[0]
+            return self._logits.pop(0)
+        self._waiting -= 1
+        if match is None or self._waiting > 0:
+            logits: Tensor = self._network.step(token, self._cache)
+            return logits
+        self._draft = self._ids[match : match + _DRAFTED]
+        # The pause doubles with each draft without a right token.
+        self._waiting = self._pause = min(_LONGEST_PAUSE, 2 * self._pause or 1)
+        rows: Tensor = self._network.read_reply((token, *self._draft), self._cache)
+        self._logits = list(rows[1:])
+        return rows[0]
+
+    def drop_draft(self) -> None:
+        """Remove drafted tokens that were not chosen from the cache."""
+        if self._draft:
+            self._cache.crop(-len(self._draft))
+        self._draft, self._logits = [], []
+
+    def _add(self, token: int) -> None:
+        self._ids.append(token)
+        if len(self._ids) >= _MATCHED:
+            self._following[tuple(self._ids[-_MATCHED:])] = len(self._ids)
 
 
 def copy_to_host(tensor: Tensor) -> Callable[[], Tensor]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from asking import FAMILIES, ask, loaded, parts
 
-from chatui.engine.prompt_lookup import PromptLookup
+from chatui.engine.token_choice import PromptLookup
 
 Maker = Callable[[str], Path]
 QUERIES = ("春眠不觉晓，处处闻啼鸟。" * 3, "春眠不觉晓，处处闻啼鸟。春眠不觉晓，")

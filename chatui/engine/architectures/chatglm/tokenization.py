@@ -282,16 +282,20 @@ class ChatGLMDetokenizer(SentencePieceDetokenizer):
     def __init__(self, tokenizer: Any, skipped: Collection[int]) -> None:
         super().__init__(self._piece, skipped, strip_first_space=False)
         self._piece_text = tokenizer.piece_text
+        self._skipped = skipped
         self._cleaner = ChatGLMStreamCleaner(tokenizer.clean_up_tokenization_spaces)
         self._at_start = True
 
     def _piece(self, token: int) -> str | None:
         piece: str | None = self._piece_text(token)
         # SentencePiece drops the spaces that a text begins with.
-        return piece.removeprefix(SPACE) if self._at_start and piece and not self._bytes else piece
+        leads = self._at_start and not self.within_character
+        return piece.removeprefix(SPACE) if leads and piece else piece
 
     def add(self, token: int) -> str:
-        text = super().add(token)
+        # A control token ends a run of bytes.
+        ends = token not in self._skipped and self._piece_text(token) == ""
+        text = super().flush() if ends else super().add(token)
         self._at_start = self._at_start and not text
         return self._cleaner.push(text)
 
