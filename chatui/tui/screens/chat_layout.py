@@ -28,7 +28,7 @@ from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import PurposeLine, QueryBox
 from chatui.tui.widgets.status_line import StatusLine
 from chatui.tui.widgets.waiting_list import WaitingList
-from chatui.tui.widgets.welcome import Welcome, greeting_for
+from chatui.tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
     from chatui.tui.first_start import Findings
@@ -140,7 +140,7 @@ class ChatLayout(Screen[None]):
 
     def _suggest(self) -> None:
         for welcome in self.query(Welcome):
-            welcome.set_findings(self.findings)
+            welcome.findings = self.findings
 
     @work
     async def _find_last_conversation(self) -> None:
@@ -150,11 +150,11 @@ class ChatLayout(Screen[None]):
             self._last = await asyncio.to_thread(store.last_conversation)
             if self.app.turns.conversation is None:
                 for welcome in self.query(Welcome):
-                    welcome.set_last(self._last)
+                    welcome.last = self._last
             await store.queued(store.recover_rounds)
 
     def _greeting(self) -> Welcome:
-        return Welcome(greeting_for(self.app.turns.spec), self._last, self.findings)
+        return Welcome(self.app.turns.spec, self._last, self.findings)
 
     # The title and the keys
 

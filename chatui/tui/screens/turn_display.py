@@ -28,7 +28,7 @@ from chatui.tui.turn_messages import (
 )
 from chatui.tui.widgets.status_line import progress_text
 from chatui.tui.widgets.waiting_list import WaitingList
-from chatui.tui.widgets.welcome import Welcome, greeting_for
+from chatui.tui.widgets.welcome import Welcome
 
 
 class TurnDisplay(ReplyDisplay):
@@ -139,7 +139,7 @@ class TurnDisplay(ReplyDisplay):
     def _on_model_ready(self, message: ModelReady) -> None:
         spec, loaded = message.spec, message.loaded
         for welcome in self.query(Welcome):
-            welcome.set_greeting(greeting_for(spec))
+            welcome.spec = spec
         self._status.model = one_line(display_name(reply_author(spec, loaded)))
         self._status.activity = ""
         self._status.device = say("tui.status.small") if loaded.skipped_gpu else ""
