@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TypeAlias
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat, Render
 from chatui.prompting.parts import reply_for_history
-from chatui.prompting.prompt_text import PromptText, TokenFinder
-
-if TYPE_CHECKING:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+from chatui.prompting.prompt_text import LiteralText, PromptText, TokenFinder, joined
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 """Messages with the keys "role" and "content"."""
@@ -58,11 +54,13 @@ class ChatTemplate:
         """
         from jinja2 import meta
 
+        from chatui.prompting.template_sandbox import Sandbox
+
         try:
-            environment = _environment()
-            parsed = environment.parse(source)
+            sandbox = Sandbox()
+            parsed = sandbox.parse(source)
             variables = meta.find_undeclared_variables(parsed)
-            template = environment.from_string(parsed, globals=dict(names))
+            render = sandbox.limited(parsed, dict(names))
         except Exception as error:
             raise _template_error(error) from error
         control = [
@@ -74,7 +72,7 @@ class ChatTemplate:
         ]
         control += [tag for tag in _THOUGHT_TAGS if tag in source and tag not in tokens]
         switch = next((name for name in THINKING_SWITCHES if name in variables), None)
-        return cls(template.render, switch, tuple(control))
+        return cls(render, switch, tuple(control))
 
     def render(
         self, messages: Messages, *, begin_reply: bool = True, thinking: bool | None = None
@@ -186,49 +184,11 @@ class _Placeholders:
 
     def restore(self, prompt: str) -> PromptText:
         """Replace the placeholders in ``prompt`` by the tokens, as literal text."""
-        tokens = {placeholder: token for token, placeholder in self._by_token.items()}
-        if not tokens:
+        if not self._by_token:
             return PromptText(prompt)
-        parts: list[str] = []
-        literal, at = [], 0
-        for character in prompt:
-            part = tokens.get(character, character)
-            if character in tokens:
-                literal.append((at, at + len(part)))
-            parts.append(part)
-            at += len(part)
-        return PromptText("".join(parts), tuple(literal))
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Return Jinja's environment as set up by transformers (utils/chat_template_utils.py)."""
-    from jinja2 import ext, nodes
-    from jinja2.exceptions import TemplateError
-    from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(ext.Extension):
-        """``{% generation %}`` marks replies for training; only its body is rendered."""
-
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def refuse(message: str) -> NoReturn:
-        raise TemplateError(message)
-
-    def to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-    return environment
+        tokens = {place: LiteralText(token) for token, place in self._by_token.items()}
+        parts = re.split(f"([{''.join(tokens)}])", prompt)
+        return joined(*(tokens.get(part, part) for part in parts))
 
 
 def _template_error(error: Exception) -> ChatuiError:

@@ -127,3 +127,41 @@ def test_a_system_prompt_joins_the_query_if_the_template_refuses_it() -> None:
 def test_end_of_turn() -> None:
     assert end_of_turn(template(CHATML)) == "<|im_end|>\n"
     assert end_of_turn(template("{{ raise_exception('no') }}")) == ""
+
+
+def repeated(expression: str) -> str:
+    start = "{% set n = namespace(x='99'|int, y='xx') %}{% for i in range(99) %}"
+    return f"{start}{{% set {expression} %}}{{% endfor %}}"
+
+
+ENDLESS = {
+    "operator": "{{ 'x' * 10**9 }}",
+    "power": "{{ 10 ** (10 ** 10) }}",
+    "product": repeated("n.x = n.x * n.x"),
+    "sum": repeated("n.y = n.y + n.y"),
+    "join": repeated("n.y = n.y ~ n.y"),
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "letters": "{% for i in 'x' * 9999 %}{% for j in 'x' * 9999 %}{% endfor %}{% endfor %}",
+    "output": "{% set s = 'x' * 10**6 %}{% for i in range(9999) %}{{ s }}{% endfor %}",
+    "recursion": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_an_endless_template_is_refused(case: str) -> None:
+    endless = template(ENDLESS[case])
+    for _ in "12":
+        with pytest.raises(ChatuiError) as refused:
+            endless.render([{"role": "user", "content": "hi"}])
+    assert case == "recursion" or "without end" in str(refused.value)
+
+
+def test_a_limited_loop_knows_its_place() -> None:
+    source = (
+        "{% for m in messages %}{{ loop.index ~ '/' ~ loop.length }}{{ ',' if not loop.last }}"
+        "{% else %}none{% endfor %}{% for k, v in {'a': 1}.items() %}{{ k ~ v }}{% endfor %}"
+    )
+    assert theirs(source, [("user", "x")] * 3) == "1/3,2/3,3/3a1"
+    messages = [{"role": "user", "content": "x"}] * 3
+    assert template(source).render(messages) == "1/3,2/3,3/3a1"
+    assert template(source).render([]) == "nonea1"
