@@ -157,8 +157,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Join tokens into text with its white space, before the clean-up of punctuation."""
-        known = [token for token in tokens if token]
-        return restore_whitespace(self.pieces.decode_pieces(known) if known else "")
+        return restore_whitespace(self.pieces.decode_pieces([*filter(None, tokens)]))
 
     def _decode(self, token_ids: int | list[int], *args: Any, **kwargs: Any) -> str:
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
@@ -168,9 +167,8 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     def piece_text(self, token_id: int) -> str | None:
         """Return the raw text of one token, before white space is restored.
 
-        Returns:
-            Text with "▁" for a space, "<0xE4>" for a byte, and "" for control tokens; None for an
-            id beyond the vocabulary.
+        It has "▁" for a space, "<0xE4>" for a byte, and is "" for control tokens; None for an id
+        beyond the vocabulary.
         """
         piece = token_id - self.num_image_tokens
         if piece < 0:
@@ -195,8 +193,7 @@ def spell_whitespace(text: str) -> str:
 
     Lone surrogates become U+FFFD, because SentencePiece accepts none.
     """
-    text = without_surrogates(text)
-    text = text.replace("\n", "<n>").replace("\t", "<|tab|>")
+    text = without_surrogates(text).replace("\n", "<n>").replace("\t", "<|tab|>")
     if "  " in text:
         for length in range(MAX_BLANKS, 1, -1):
             text = text.replace(" " * length, f"<|blank_{length}|>")
