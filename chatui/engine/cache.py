@@ -16,7 +16,7 @@ from transformers.cache_utils import (
     LinearAttentionCacheLayerMixin,
 )
 
-from chatui.engine.allocator import trim_heap
+from chatui.engine.allocator import free_unused
 from chatui.engine.model import Network, common_prefix
 
 GROWTH_STEP = 256
@@ -198,9 +198,7 @@ class LastPromptCache:
         if kept < cache.get_seq_length():
             cache.crop(kept - cache.get_seq_length())
         if before - cache_bytes(cache) >= _TRIM_BYTES:
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            trim_heap()
+            free_unused()
         return cache, kept
 
     def put(self, network: Network, cache: Cache, ids: list[int]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from chatui.engine import generate
+from chatui.engine.allocator import free_unused
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
 from chatui.errors import ChatuiError
@@ -42,10 +43,6 @@ class Loader(Protocol):
 
     def load_model(self, plan: Any, report: Callable[[Loading], None]) -> LoadedModel:
         """Load the model of a plan."""
-        ...
-
-    def unload(self) -> None:
-        """Free the memory of a model without references."""
         ...
 
     def use_threads(self, parameters: int | None) -> None:
@@ -107,13 +104,13 @@ class Engine:
         previous_spec = previous.spec if previous else None
         # The last reference, so that unloading frees its memory.
         del previous
-        self._loader.unload()
+        free_unused()
         try:
             self._model = self._loader.load_model(plan, report)
         except Exception as error:
             # The traceback's frames hold the new weights, and both models may not fit.
             traceback.clear_frames(error.__traceback__)
-            self._loader.unload()
+            free_unused()
             if previous_spec is not None:
                 self._model = self._loader.load_model(self._loader.plan_load(previous_spec), report)
             raise

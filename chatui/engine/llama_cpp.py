@@ -6,7 +6,6 @@ Only imported in llama.cpp's process.
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 import time
@@ -22,7 +21,6 @@ import torch
 from chatui import readable
 from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
 from chatui.catalog.memory_need import MemoryNeed, WindowRange, best_fit, window_notes
-from chatui.engine.allocator import trim_heap
 from chatui.engine.gguf_model import GgufNetwork, GgufVocabulary
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes
 from chatui.engine.model import LoadedModel
@@ -184,12 +182,6 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
         prompt_cache=network,
         mapped_bytes=0 if on_gpu else llama._model.size(),
     )
-
-
-def unload() -> None:
-    """Free the memory of a model without references."""
-    gc.collect()
-    trim_heap()
 
 
 def use_threads(parameters: int | None) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from chatui.catalog.memory_need import MemoryNeed, window_notes
 from chatui.engine.adapters.adapters_plan import AdaptersPlan, plan_adapters
@@ -22,7 +19,6 @@ from chatui.engine.adapters.switching import (
     file_versions,
     tokenizer_folder,
 )
-from chatui.engine.allocator import trim_heap
 from chatui.engine.architecture import (
     build_on_meta,
     check_packages,
@@ -289,11 +285,3 @@ def _parts(plan: LoadPlan, model: Any) -> tuple[Codec, Guard | None, Network]:
         return chatglm_parts(plan.tokenizer, model, plan.placement.window)
     codec = make_codec(plan.tokenizer, special_tokens=plan.format.name != CHAT_TEMPLATE)
     return codec, None, CausalNetwork(model, plan.placement.window)
-
-
-def unload() -> None:
-    """Free the memory of a model without references."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    trim_heap()

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chatui import wire
@@ -23,36 +23,27 @@ from chatui.locales import say
 from chatui.messages import Done, Event, Failed, Loaded
 
 if TYPE_CHECKING:
-    from chatui.engine.engine import Engine
+    from chatui.engine.engine import Engine, Loader
 
 
 def serve_llama_cpp() -> None:
     """Serve GGUF files with llama.cpp until standard input ends."""
     pipe = take_over_standard_streams()
-    pipe.start()
     from chatui.engine import llama_cpp
-    from chatui.engine.allocator import keep_small_blocks
-    from chatui.engine.engine import Engine
 
-    keep_small_blocks()
-    serve(pipe, Engine(llama_cpp))
+    serve(pipe, llama_cpp)
 
 
 def serve_torch() -> None:
     """Serve models with PyTorch until standard input ends."""
     pipe = take_over_standard_streams()
-    pipe.start()
     limit_spinning()
-    # Imported after the thread has started: the parent may die while torch is imported.
     from transformers.utils import logging
 
     from chatui.engine import loading
-    from chatui.engine.allocator import keep_small_blocks
-    from chatui.engine.engine import Engine
 
     logging.disable_progress_bar()
-    keep_small_blocks()
-    serve(pipe, Engine(loading))
+    serve(pipe, loading)
 
 
 class Pipe:
@@ -70,9 +61,6 @@ class Pipe:
         self._taken = 0
         self._stopped = 0
         self._sending = threading.Lock()
-
-    def start(self) -> None:
-        """Start the reading thread."""
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
 
     def _read(self) -> None:
@@ -135,10 +123,14 @@ def take_over_standard_streams() -> Pipe:
     return Pipe(source, sink)
 
 
-def serve(pipe: Pipe, engine: Engine) -> None:
+def serve(pipe: Pipe, loader: Loader) -> None:
     """Run commands in a loop; an error ends its command, and the process if the GPU is lost."""
+    from chatui.engine.allocator import keep_small_blocks
+    from chatui.engine.engine import Engine
     from chatui.engine.memory import is_gpu_lost
 
+    keep_small_blocks()
+    engine = Engine(loader)
     # Exclude the imported modules from garbage collection, which each unload runs.
     gc.freeze()
     while True:
@@ -148,8 +140,6 @@ def serve(pipe: Pipe, engine: Engine) -> None:
             for event in _answer(engine, command, pipe):
                 pipe.send(event)
                 answered = isinstance(event, Done | Loaded)
-            if isinstance(command, wire.Load):
-                engine.warm_up(pipe.has_next)
         except Exception as error:
             failed = failure(error)
             # After ``Done`` and ``Loaded`` the client expects the next command's events.
@@ -160,16 +150,16 @@ def serve(pipe: Pipe, engine: Engine) -> None:
                 os._exit(1)
 
 
-def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterable[Event]:
+def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterator[Event]:
     if isinstance(command, wire.Load):
-        return (engine.load(command.spec, pipe.send),)
-    if isinstance(command, wire.Generate):
-        return engine.generate(command.request, pipe.stop_wanted)
-    if isinstance(command, wire.Inspect):
-        return (engine.inspect(command.request, command.top),)
-    if isinstance(command, wire.Score):
-        return (engine.score(command.request, pipe.stop_wanted),)
-    return ()
+        yield engine.load(command.spec, pipe.send)
+        engine.warm_up(pipe.has_next)
+    elif isinstance(command, wire.Generate):
+        yield from engine.generate(command.request, pipe.stop_wanted)
+    elif isinstance(command, wire.Inspect):
+        yield engine.inspect(command.request, command.top)
+    elif isinstance(command, wire.Score):
+        yield engine.score(command.request, pipe.stop_wanted)
 
 
 def failure(error: Exception) -> Failed:
@@ -180,10 +170,11 @@ def failure(error: Exception) -> Failed:
     print(detail, file=sys.stderr, flush=True)
     from chatui.engine.memory import is_gpu_lost, is_out_of_memory
 
+    name = type(error).__name__
     if is_gpu_lost(error):
-        return Failed(say("engine.gpu_lost"), detail)
-    if is_out_of_memory(error):
-        return Failed(say("engine.out_of_memory"), detail)
-    return Failed(
-        say("engine.bug", error=f"{type(error).__name__}: {error}".split("\n")[0]), detail
-    )
+        sentence = say("engine.gpu_lost")
+    elif is_out_of_memory(error):
+        sentence = say("engine.out_of_memory")
+    else:
+        sentence = say("engine.bug", error=f"{name}: {error}".split("\n")[0])
+    return Failed(sentence, detail)
