@@ -32,9 +32,9 @@ import gc, json, resource, sys, time
 from pathlib import Path
 from chatui.catalog.resolving import LocatedTokenizer
 from chatui.conversation.dialogue_sources import DialogueSources
+from chatui.engine.examples.example_encoder import load_encoder
 from chatui.engine.examples.example_layout import ExampleLimits
 from chatui.engine.examples.example_run import write_examples
-from chatui.engine.examples.load_encoder import load_encoder
 
 gc.set_threshold(100_000, 20, 100)  # as chatui.cli.main does
 source, target, folder, network, family = sys.argv[1:]
@@ -44,7 +44,7 @@ began, began_cpu = time.perf_counter(), time.process_time()
 state = write_examples(
     encoder, DialogueSources([Path(source)]), Path(target),
     file_format="jsonl", train=None, options={},
-    report=lambda progress: None, report_skipped=lambda sentence: None,
+    report=lambda *_: None, report_skipped=lambda sentence: None,
 )
 print(json.dumps({
     "rounds": state.examples, "seconds": time.perf_counter() - began,

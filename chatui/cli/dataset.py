@@ -7,39 +7,44 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatui import readable
 from chatui.catalog.resolving import LocatedTokenizer, find_tokenizer
 from chatui.cli.conversations import conversation_ids, open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
-from chatui.cli.output import write_line, write_stderr
-from chatui.cli.preference_pairs import RECORDS, write_pairs
+from chatui.cli.output import write, write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay, skipped_records_reporter
+from chatui.conversation import dialogues
 from chatui.conversation.conversation_files import SkippedRecord, expand_paths
 from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.dialogue_sources import ALL_REPLIES, DialogueSources, ReplyFilter
+from chatui.conversation.dialogues import PreferencePair
+from chatui.conversation.exports import write_atomically
 from chatui.conversation.rounds import Rating
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import load_settings
+from chatui.text import escape_json
 
 if TYPE_CHECKING:
-    from chatui.engine.examples.example_encoder import ExampleEncoder, TextPair
-    from chatui.engine.examples.example_files import FileFormat
-    from chatui.engine.examples.example_run import RunProgress, RunState
+    from chatui.engine.examples.example_encoder import ExampleEncoder
 
-_RATINGS: dict[str | None, Rating] = {"good": 1, "bad": -1, "+": 1, "-": -1}
-_FORMS: dict[str, FileFormat] = {
-    ".jsonl": "jsonl",
-    ".arrow": "arrow",
-    ".safetensors": "safetensors",
+PAIR_RECORDS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {
+    "trl": dialogues.to_trl,
+    "llama-factory": dialogues.to_llama_factory,
 }
+"""Forms of preference pairs, by name."""
+
+_BINARY_FORMATS = ("arrow", "safetensors")
+_RATINGS: dict[str | None, Rating] = {"good": 1, "bad": -1, "+": 1, "-": -1}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(say("dataset.dataset.no_source"))
         # The filters apply to saved conversations only, so they imply them.
         args.conversation = [None]
-    if args.pairs != (args.form in RECORDS) and args.form:
+    if args.pairs != (args.form in PAIR_RECORDS) and args.form:
         raise UsageError(say("dataset.dataset.other_form", form=args.form))
     if not args.output and not args.preview:
         raise UsageError(say("dataset.dataset.no_output"))
@@ -71,14 +76,21 @@ def run(args: argparse.Namespace) -> int:
             ids = conversation_ids(store, args.conversation)
         sources = DialogueSources(files, args.encoding, store, ids, choice)
         if args.pairs and args.model is None:
-            return _write_pairs(sources, None, args)
+            _write_pairs(sources, None, args)
+            return SUCCESS
+        from chatui.engine.examples.example_encoder import load_encoder
+        from chatui.engine.examples.example_layout import ExampleLimits
+
         place = find_tokenizer(args.model or settings.model, settings)
-        encoder = _encoder(args, place)
+        limits = ExampleLimits(args.max_source, args.max_target, args.max_length)
+        encoder = load_encoder(place, limits, args.family, args.format)
         if args.pairs:
-            return _write_pairs(sources, encoder, args)
-        if args.preview:
-            return _preview(encoder, sources, args)
-        return _write(encoder, sources, place, args)
+            _write_pairs(sources, encoder, args)
+        elif args.preview:
+            _preview(encoder, sources, args)
+        else:
+            _write(encoder, sources, place, args)
+    return SUCCESS
 
 
 def _check_target(target: Path, files: tuple[Path, ...]) -> None:
@@ -91,40 +103,58 @@ def _check_target(target: Path, files: tuple[Path, ...]) -> None:
         raise UsageError(say("dataset.dataset.is_source", path=target))
 
 
-def _encoder(args: argparse.Namespace, place: LocatedTokenizer) -> ExampleEncoder:
-    from chatui.engine.examples.example_layout import ExampleLimits
-    from chatui.engine.examples.load_encoder import load_encoder
-
-    limits = ExampleLimits(args.max_source, args.max_target, args.max_length)
-    return load_encoder(place, limits, args.family, args.format)
-
-
-def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.Namespace) -> int:
-    from chatui.cli.labelled_tokens import print_preview
-    from chatui.engine.examples.example_preview import make_preview
+def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.Namespace) -> None:
+    from chatui.cli.dataset_preview import print_preview
 
     for found in sources:
         if isinstance(found, SkippedRecord):
             write_stderr(found.sentence)
             continue
-        pairs = (encoder.text_pair(found, at) for at in found.trained_replies(args.train))
-        pair: TextPair | None = next(filter(None, pairs), None)
-        if pair is not None:
-            print_preview(make_preview(encoder, pair))
-            return SUCCESS
+        for place in found.trained_replies(args.train):
+            if pair := encoder.text_pair(found, place):
+                print_preview(encoder, pair)
+                return
     raise ChatuiError(say("dataset.nothing"))
 
 
 def _write_pairs(
     sources: DialogueSources, encoder: ExampleEncoder | None, args: argparse.Namespace
-) -> int:
-    target = None if args.preview else Path(args.output)
-    count = write_pairs(sources, target, args.form or "trl", encoder)
-    if target is not None:
-        size = readable.size(target.stat().st_size)
-        words = say("dataset.dataset.pairs_done", path=f"{target} ({size})", count=count)
-        write_line(words)
-    return SUCCESS
+) -> None:
+    """Write all preference pairs to a file at once, or print the first one.
+
+    Args:
+        encoder: adds token ids; None leaves them out.
+
+    Raises:
+        ChatuiError: there is no pair, or the file cannot be written.
+    """
+    lines = _pair_lines(sources, PAIR_RECORDS[args.form or "trl"], encoder)
+    first = next(lines, None)
+    if first is None:
+        raise ChatuiError(say("dataset.no_pairs_rated"))
+    if args.preview:
+        write(first)
+        return
+    target = Path(args.output)
+    write_atomically(target, chain([first], lines))
+    with target.open("rb") as written:
+        count = sum(1 for _ in written)
+    write_line(say("dataset.dataset.pairs_done", path=_with_size(target), count=count))
+
+
+def _pair_lines(
+    sources: DialogueSources,
+    record_of: Callable[[PreferencePair], dict[str, Any]],
+    encoder: ExampleEncoder | None,
+) -> Iterator[str]:
+    for found in sources.pairs():
+        if isinstance(found, SkippedRecord):
+            write_stderr(found.sentence)
+            continue
+        ids = encoder.preference_ids(found) if encoder else {}
+        if ids is not None:
+            record = json.dumps(record_of(found) | ids, ensure_ascii=False)
+            yield escape_json(record) + "\n"
 
 
 def _write(
@@ -132,20 +162,20 @@ def _write(
     sources: DialogueSources,
     place: LocatedTokenizer,
     args: argparse.Namespace,
-) -> int:
+) -> None:
     from chatui.engine.examples.example_run import write_examples
 
     target = Path(args.output)
-    file_format: FileFormat = args.form or _FORMS.get(target.suffix.lower(), "jsonl")
+    suffix = target.suffix[1:].lower()
+    file_format: Any = args.form or (suffix if suffix in _BINARY_FORMATS else "jsonl")
     display = ProgressDisplay()
     done = 0
 
-    def report(progress: RunProgress) -> None:
+    def report(examples: int, share: float, speed: float) -> None:
         nonlocal done
-        done = progress.state.examples
-        share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
-        speed = f"{progress.examples_per_second:,.0f}"
-        display.update(share, say("dataset.dataset.progress", done=f"{done:,}", speed=speed))
+        done = examples
+        words = {"done": f"{done:,}", "speed": f"{speed:,.0f}"}
+        display.update(share, say("dataset.dataset.progress", **words))
 
     with message_on_interrupt(lambda: say("dataset.dataset.stopped", done=done)):
         state = write_examples(
@@ -158,11 +188,15 @@ def _write(
             report=report,
             report_skipped=skipped_records_reporter(),
         )
-    _report_left_out(state)
-    size = readable.size(target.stat().st_size)
+    for name in ("skipped", "empty", "cut", "blank"):
+        if count := getattr(state, name):
+            write_stderr(say(f"dataset.dataset.{name}", count=count))
     words = {"examples": state.examples, "length": encoder.layout.length}
-    write_line(say("dataset.dataset.done", path=f"{target} ({size})", **words))
-    return SUCCESS
+    write_line(say("dataset.dataset.done", path=_with_size(target), **words))
+
+
+def _with_size(file: Path) -> str:
+    return f"{file} ({readable.size(file.stat().st_size)})"
 
 
 def _options(
@@ -174,9 +208,3 @@ def _options(
     limits = [args.max_source, args.max_target, args.max_length]
     return {"limits": limits, "format": encoder.format.name, "family": args.family,
             "system": place.system, "tokenizer": stats}  # fmt: skip
-
-
-def _report_left_out(state: RunState) -> None:
-    for name in ("skipped", "empty", "cut", "blank"):
-        if count := asdict(state)[name]:
-            write_stderr(say(f"dataset.dataset.{name}", count=count))

@@ -18,6 +18,7 @@ from command import is_one_sentence, read_lines, write_lines
 
 from chatui import locations
 from chatui.cli.parser import run
+from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_writer import to_lines
 from chatui.engine.examples import example_files, example_run
@@ -101,19 +102,19 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     command = ["dataset", str(rows), "--model", tiny, "--as", form, "-o"]
     assert run([*command, str(whole)]) == 0
     pairs = 0
-    written = example_run._write_batch
+    written = example_run._append_batch
 
     def stopped(*args: Any) -> Any:
         nonlocal pairs
         pairs += len(args[3].pairs)
         if pairs > 300:
             # What came behind the state that was kept is cut off again.
-            args[1].append([args[0].make_example(pair) for pair in args[4][:7]])
+            args[1].append([args[0].layout.arrange(*pair) for pair in args[4][:7]])
             raise KeyboardInterrupt
         return written(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(example_run, "_write_batch", stopped)
+        patch.setattr(example_run, "_append_batch", stopped)
         assert run([*command, str(out)]) == 130
     assert "Stopped after 256 examples" in capsys.readouterr().err
     assert not out.exists()
@@ -123,7 +124,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
         taken.append(len(args[3].pairs))
         return written(*args)
 
-    monkeypatch.setattr(example_run, "_write_batch", counted)
+    monkeypatch.setattr(example_run, "_append_batch", counted)
     assert run([*command, str(out)]) == 0
     assert sum(taken) == count - 256
     assert out.read_bytes() == whole.read_bytes()
@@ -139,7 +140,7 @@ def test_a_lost_output_file_is_written_from_the_start(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(example_run, "_SAVE_SECONDS", -1.0)
             patch.setattr(
-                example_files._JsonLines, "finish", lambda *_: exec("raise OSError(5, '')")
+                example_files.PartialFile, "finish", lambda *_: exec("raise OSError(5, '')")
             )
             assert run([*command, str(out)]) == 1
         partial = tmp_path / "out.partial"
@@ -164,7 +165,7 @@ def test_other_options_or_sources_start_from_the_beginning(
         with monkeypatch.context() as patch:
             patch.setattr(example_run, "_CHARACTERS_PER_BATCH", 100)
             patch.setattr(example_run, "_SAVE_SECONDS", -1.0)
-            patch.setattr(example_run.RunProgress, "__init__", stop)
+            patch.setattr(ProgressDisplay, "update", stop)
             assert run(command) == 130
         assert (tmp_path / "out.jsonl.partial.json").exists()
         assert run([*command, *change]) == 0
@@ -269,7 +270,7 @@ def test_a_full_disk_is_reported_and_the_run_can_resume(
     whole, out = tmp_path / "whole", tmp_path / "out"
     command = ["dataset", str(rows), "--model", tiny, "-o"]
     assert run([*command, str(whole)]) == 0
-    append = example_files._JsonLines.append
+    append = example_files.PartialFile.append
 
     def full(self: Any, examples: Any) -> int:
         place = append(self, examples)
@@ -278,7 +279,7 @@ def test_a_full_disk_is_reported_and_the_run_can_resume(
         return place
 
     with monkeypatch.context() as patch:
-        patch.setattr(example_files._JsonLines, "append", full)
+        patch.setattr(example_files.PartialFile, "append", full)
         capsys.readouterr()
         assert run([*command, str(out)]) == 1
     assert is_one_sentence(capsys.readouterr().err) and not out.exists()

@@ -19,8 +19,8 @@ from rich.cells import cell_len
 from chatui import __version__
 from chatui.cli import parser
 from chatui.cli.commands import COMMANDS
+from chatui.cli.dataset import PAIR_RECORDS
 from chatui.cli.parser import run
-from chatui.cli.preference_pairs import RECORDS
 from chatui.conversation.export_formats import EXPORT_FORMATS
 from chatui.engine.examples.example_files import FileFormat
 
@@ -139,7 +139,7 @@ def test_every_command_and_format_can_be_chosen() -> None:
         if "--as" in option.names
     }
     assert chosen["export"] == {format.name for format in EXPORT_FORMATS}
-    assert chosen["dataset"] == {*get_args(FileFormat), *RECORDS}
+    assert chosen["dataset"] == {*get_args(FileFormat), *PAIR_RECORDS}
 
 
 def test_the_settings_choose_the_language(

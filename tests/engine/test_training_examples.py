@@ -6,6 +6,7 @@ import random
 import re
 import textwrap
 from collections.abc import Callable
+from itertools import starmap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,8 @@ import tiny_models
 
 from chatui.catalog.resolving import LocatedTokenizer
 from chatui.conversation.dialogues import Dialogue, parse_record
-from chatui.engine.examples.example_encoder import ExampleEncoder
+from chatui.engine.examples.example_encoder import ExampleEncoder, load_encoder
 from chatui.engine.examples.example_layout import ExampleLimits
-from chatui.engine.examples.load_encoder import load_encoder
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
     alpaca_example,
@@ -83,7 +83,7 @@ def made_by(
     encoder = ExampleEncoder(tokenizer, family, formats.get(form), limits)
     pairs = [encoder.text_pair(dialogue, place) for place in dialogue.trained_replies(None)]
     ids = encoder.encode_pairs([pair for pair in pairs if pair])
-    found = map(encoder.make_example, ids)
+    found = starmap(encoder.layout.arrange, ids)
     return [(each.input_ids, each.labels) for each in found]
 
 
@@ -213,7 +213,7 @@ def test_causal_examples_equal_the_articles(reference: Path, bloom: Any, max_len
         )
         pair = encoder.text_pair(parse_record({"input": query, "label": reply}), 0)
         assert pair is not None
-        example = encoder.make_example(*encoder.encode_pairs([pair]))
+        example = encoder.layout.arrange(*encoder.encode_pairs([pair])[0])
         assert example.input_ids == inputs["input_ids"][0].tolist()
         assert example.attention_mask == inputs["attention_mask"][0].tolist()
         assert example.labels == labels["input_ids"][0].tolist()
@@ -292,12 +292,12 @@ def test_only_the_beginning_of_a_long_history_is_encoded(
     pairs = [encoder.text_pair(dialogue, place) for place in (0, 30, 398, 399)]
     kept = [pair for pair in pairs if pair]
     assert max(len(pair.prompt) for pair in kept) < 2000
-    made = [encoder.make_example(pair) for pair in encoder.encode_pairs(kept)]
+    made = [encoder.layout.arrange(*ids) for ids in encoder.encode_pairs(kept)]
     encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
     monkeypatch.setattr(encoder, "_max_characters", None)
     pairs = [encoder.text_pair(dialogue, place) for place in (0, 30, 398, 399)]
     assert made == [
-        encoder.make_example(ids) for ids in encoder.encode_pairs([p for p in pairs if p])
+        encoder.layout.arrange(*ids) for ids in encoder.encode_pairs([p for p in pairs if p])
     ]
 
 

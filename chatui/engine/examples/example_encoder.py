@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from chatui.catalog.resolving import LocatedTokenizer
 from chatui.conversation.dialogues import Dialogue, PreferencePair
 from chatui.engine.examples.example_layout import ExampleLimits, Family, make_layout
-from chatui.engine.examples.training_example import IGNORED, TrainingExample
+from chatui.engine.examples.training_example import IGNORED
+from chatui.engine.tokenizers import EOS_TOKENS, default_format_name, load_format, load_tokenizer
 from chatui.prompting import formats
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.parts import reply_for_history
@@ -21,6 +23,13 @@ _MARGIN = 64
 
 _CHARACTERS_PER_TOKEN = 16
 """Characters of a long prompt to encode per token needed, before it is encoded completely."""
+
+_ARTICLE_FORMATS: dict[Family, str] = {
+    "chatglm": "chatglm-6b",
+    "alpaca": "alpaca:article",
+    "causal": "bloomz",
+}
+"""Prompt formats of the article's examples, by family."""
 
 IdPair: TypeAlias = tuple[list[int], list[int]]
 """Token ids of a prompt and of its reply."""
@@ -121,10 +130,6 @@ class ExampleEncoder:
         targets = self.layout.encode_replies([pair.reply for pair in pairs])
         return list(zip(sources, targets, strict=True))
 
-    def make_example(self, pair: IdPair) -> TrainingExample:
-        """Return the training example of a pair."""
-        return self.layout.arrange(*pair)
-
     def preference_ids(self, pair: PreferencePair) -> dict[str, list[int]] | None:
         """Return the columns that TRL's DPO trainer makes of a pair, without padding.
 
@@ -141,7 +146,7 @@ class ExampleEncoder:
         columns: dict[str, list[int]] = {}
         both = [chosen, msgspec.structs.replace(chosen, reply=pair.rejected)]
         for name, ids in zip(("chosen", "rejected"), self.encode_pairs(both), strict=True):
-            example = self.make_example(ids)
+            example = self.layout.arrange(*ids)
             begin, end = example.content
             labels = example.labels[begin:end]
             learned = next((at for at, label in enumerate(labels) if label != IGNORED), None)
@@ -163,3 +168,55 @@ def _history(dialogue: Dialogue, index: int, max_characters: int | None = None) 
         if max_characters is not None and characters > max_characters:
             break
     return history
+
+
+def load_encoder(
+    place: LocatedTokenizer,
+    limits: ExampleLimits,
+    family: Family | None = None,
+    format: str | None = None,
+) -> ExampleEncoder:
+    """Load the tokenizer, and choose the family and the prompt format if they are not given.
+
+    By default the family is the model's. The format is the model's own for its own family, and the
+    article's for another family.
+
+    Raises:
+        ChatuiError: the tokenizer cannot be read or does not fit the family, or the format is
+            unknown.
+    """
+    network = place.family or _guess_network(place, family)
+    tokenizer = load_tokenizer(place.folder, network)
+    own_format = default_format_name(network, tokenizer)
+    default_family = _family_of(network, own_format)
+    family = family or default_family
+    default = place.format or own_format if family == default_family else _ARTICLE_FORMATS[family]
+    name = format or default
+    end = _end_token(tokenizer, network, name) if family == default_family else None
+    prompt_format = load_format(name, tokenizer)
+    return ExampleEncoder(tokenizer, family, prompt_format, limits, place.system, end)
+
+
+def _end_token(tokenizer: Any, network: str, format: str) -> int | None:
+    """Return MOSS's <eom> or the embedded model's [SEP]; None for all others."""
+    if format == "shiyou":
+        return int(tokenizer.sep_token_id)
+    if network != "moss":
+        return None
+    vocabulary = tokenizer.get_vocab()
+    return next((vocabulary[token] for token in EOS_TOKENS[network] if token in vocabulary), None)
+
+
+def _family_of(network: str, format: str) -> Family:
+    if network == "chatglm":
+        return "chatglm"
+    return "alpaca" if format == _ARTICLE_FORMATS["alpaca"] else "causal"
+
+
+def _guess_network(place: LocatedTokenizer, family: Family | None) -> str:
+    """Guess the network's family for a folder with only a tokenizer."""
+    if family == "chatglm":
+        return "chatglm"
+    if family == "alpaca" or (place.folder / "tokenizer.model").is_file():
+        return "llama"
+    return "gpt2" if (place.folder / "vocab.txt").is_file() else "bloom"

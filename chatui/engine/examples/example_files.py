@@ -1,7 +1,7 @@
 """Write files of training examples: JSON Lines, Arrow and safetensors.
 
 A file is written under a temporary name and renamed when it is complete. Writing can be resumed at
-any earlier position.
+any earlier size.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -28,28 +27,76 @@ _ROWS_PER_BATCH = 4096
 
 
 class CannotResume(Exception):
-    """The partial file is missing or shorter than the position to resume at."""
+    """The partial file is missing or shorter than the size to resume at."""
 
 
-class PartialFile(ABC):
-    """An incomplete file of examples, in one or several parts.
+class PartialFile:
+    """An incomplete file of examples.
 
-    Args:
-        parts: the files to append to.
-        bytes: the size to truncate each of them to.
+    JSON Lines are written as they are. For the other formats each column is a file of rows of
+    int64, and these parts are combined at the end.
     """
 
-    def __init__(self, parts: Sequence[Path], bytes: int) -> None:
-        self._parts = parts
-        self._streams = [_open_at(file, bytes) for file in parts]
+    def __init__(
+        self,
+        file_format: FileFormat,
+        target: Path,
+        columns: tuple[str, ...],
+        length: int,
+        size: int,
+    ) -> None:
+        """Open the parts of ``target`` for appending.
 
-    @abstractmethod
+        Args:
+            columns: names of the columns.
+            length: length of each example in tokens.
+            size: size in bytes to truncate each part to; 0 starts a new file.
+
+        Raises:
+            CannotResume: a part is shorter than ``size``.
+            ChatuiError: a package that the format needs is not installed.
+            OSError: the file cannot be written.
+        """
+        if file_format == "arrow":
+            try:
+                import pyarrow  # noqa: F401
+            except ImportError as error:
+                raise ChatuiError(say("dataset.no_pyarrow")) from error
+        self._format = file_format
+        self._target = target
+        self._columns = columns
+        self._length = length
+        self._whole = partial_path(target)
+        self._parts = [self._whole]
+        if file_format != "jsonl":
+            self._parts = [partial_path(target, f".{name}") for name in columns]
+        self._streams = [_open_at(part, size) for part in self._parts]
+
     def append(self, examples: Sequence[TrainingExample]) -> int:
-        """Append examples; return the new position."""
+        """Append examples; return the new size of each part in bytes."""
+        if self._format == "jsonl":
+            rows = [{name: getattr(each, name) for name in self._columns} for each in examples]
+            self._streams[0].write(_encode_lines(rows))
+        else:
+            for name, stream in zip(self._columns, self._streams, strict=True):
+                column = [getattr(each, name) for each in examples]
+                stream.write(np.asarray(column, dtype=_ITEM).tobytes())
+        return self._streams[0].tell()
 
-    @abstractmethod
-    def finish(self, target: Path) -> None:
-        """Complete the file and rename it to ``target``."""
+    def finish(self) -> None:
+        """Complete the file and rename it to its name."""
+        rows = self._streams[0].tell() // (self._length * _ITEM.itemsize)
+        self.close()
+        if self._format != "jsonl":
+            write = _write_arrow if self._format == "arrow" else _write_safetensors
+            write(
+                self._whole, dict(zip(self._columns, self._parts, strict=True)), rows, self._length
+            )
+        with self._whole.open("rb") as stream:
+            os.fsync(stream.fileno())
+        self._whole.replace(self._target)
+        for part in self._parts:
+            part.unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Flush the buffers to the operating system."""
@@ -57,111 +104,27 @@ class PartialFile(ABC):
             stream.flush()
 
     def close(self) -> None:
+        """Close the parts."""
         for stream in self._streams:
             stream.close()
 
 
-def open_partial(
-    file_format: FileFormat, target: Path, columns: tuple[str, ...], length: int, position: int
-) -> PartialFile:
-    """Open the partial file of ``target``, truncated to ``position``; 0 starts a new one.
-
-    Args:
-        columns: names of the columns.
-        length: length of each example in tokens.
-        position: in bytes for JSON Lines, in rows for the other formats.
-
-    Raises:
-        CannotResume: the partial file is shorter than ``position``.
-        ChatuiError: a package that the format needs is not installed.
-        OSError: the file cannot be written.
-    """
-    partial = partial_path(target)
-    if file_format == "jsonl":
-        return _JsonLines(partial, columns, position)
-    assemble = _write_safetensors
-    if file_format == "arrow":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ChatuiError(say("dataset.no_pyarrow")) from error
-        assemble = _write_arrow
-    return _ColumnFiles(partial, columns, length, position, assemble)
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def partial_path(target: Path) -> Path:
-    """Return the temporary name of ``target``."""
-    return target.with_name(target.name + ".partial")
+def partial_path(target: Path, suffix: str = "") -> Path:
+    """Return the temporary name of ``target``, or of a file beside it."""
+    return target.with_name(f"{target.name}.partial{suffix}")
 
 
-def _open_at(file: Path, bytes: int) -> BinaryIO:
-    """Open a file for writing, truncated to ``bytes``."""
-    if bytes and not (file.is_file() and file.stat().st_size >= bytes):
+def _open_at(file: Path, size: int) -> BinaryIO:
+    """Open a file for writing, truncated to ``size`` bytes."""
+    if size and not (file.is_file() and file.stat().st_size >= size):
         raise CannotResume
-    stream = file.open("r+b" if bytes else "wb")
-    stream.truncate(bytes)
-    stream.seek(bytes)
+    stream = file.open("r+b" if size else "wb")
+    stream.truncate(size)
+    stream.seek(size)
     return stream
-
-
-def _rename_synced(partial: Path, target: Path) -> None:
-    with partial.open("rb") as stream:
-        os.fsync(stream.fileno())
-    partial.replace(target)
-
-
-class _JsonLines(PartialFile):
-    """A JSON object of lists per line; positions are in bytes."""
-
-    def __init__(self, partial: Path, columns: tuple[str, ...], position: int) -> None:
-        super().__init__([partial], position)
-        self._columns = columns
-        self._encode = msgspec.json.Encoder().encode_lines
-
-    def append(self, examples: Sequence[TrainingExample]) -> int:
-        rows = [{name: getattr(example, name) for name in self._columns} for example in examples]
-        (stream,) = self._streams
-        stream.write(self._encode(rows))
-        return stream.tell()
-
-    def finish(self, target: Path) -> None:
-        self.close()
-        _rename_synced(self._parts[0], target)
-
-
-class _ColumnFiles(PartialFile):
-    """A file per column with rows of ``length`` int64, combined at the end; positions are rows."""
-
-    def __init__(
-        self,
-        partial: Path,
-        columns: tuple[str, ...],
-        length: int,
-        position: int,
-        assemble: Callable[[Path, dict[str, Path], int, int], None],
-    ) -> None:
-        files = [partial.with_name(f"{partial.name}.{name}") for name in columns]
-        super().__init__(files, position * length * _ITEM.itemsize)
-        self._partial = partial
-        self._columns = columns
-        self._length = length
-        self._rows = position
-        self._assemble = assemble
-
-    def append(self, examples: Sequence[TrainingExample]) -> int:
-        for name, stream in zip(self._columns, self._streams, strict=True):
-            rows = [getattr(example, name) for example in examples]
-            stream.write(np.asarray(rows, dtype=_ITEM).tobytes())
-        self._rows += len(examples)
-        return self._rows
-
-    def finish(self, target: Path) -> None:
-        self.close()
-        files = dict(zip(self._columns, self._parts, strict=True))
-        self._assemble(self._partial, files, self._rows, self._length)
-        _rename_synced(self._partial, target)
-        for file in self._parts:
-            file.unlink()
 
 
 def _write_safetensors(whole: Path, columns: dict[str, Path], rows: int, length: int) -> None:

@@ -79,9 +79,36 @@ def make_layout(
     """
     if family == "chatglm":
         return _chatglm(tokenizer, limits)
+    encode_prompts, encode_texts = _encoders(tokenizer, format)
+    length = limits.max_length
+    pad, eos, unknown = (getattr(tokenizer, f"{name}_token_id") for name in ("pad", "eos", "unk"))
     if family == "alpaca":
-        return _alpaca(tokenizer, format, limits)
-    return _causal(tokenizer, format, limits, end)
+        # LLaMA has no pad token; its users took <unk>, which occurs in no text.
+        padding = _first_id(pad, unknown, eos)
+        text = tokenizer.eos_token
+        if not text:
+            raise ChatuiError(say("dataset.no_eos"))
+        return ExampleLayout(
+            columns=("input_ids", "labels"),
+            length=length,
+            max_source=length,
+            encode_prompts=encode_prompts,
+            encode_replies=lambda texts: encode_texts([f"{each}{text}" for each in texts]),
+            arrange=lambda source, target: alpaca_example(source, target, padding, length),
+        )
+    # GPT-2 has no pad token; peft's examples take EOS.
+    padding = _first_id(pad, eos, unknown)
+    if end is None and format.name == CHAT_TEMPLATE:
+        end = next(iter(template_eos_ids(tokenizer)), None)
+    last = padding if end is None else end
+    return ExampleLayout(
+        columns=("input_ids", "attention_mask", "labels"),
+        length=length,
+        max_source=length,
+        encode_prompts=encode_prompts,
+        encode_replies=lambda texts: [[*ids, last] for ids in encode_texts(texts)],
+        arrange=lambda source, target: causal_example(source, target, padding, length),
+    )
 
 
 def _chatglm(tokenizer: Any, limits: ExampleLimits) -> ExampleLayout:
@@ -106,44 +133,8 @@ def _chatglm(tokenizer: Any, limits: ExampleLimits) -> ExampleLayout:
     )
 
 
-def _alpaca(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
-    eos = tokenizer.eos_token
-    # LLaMA has no pad token; its users took <unk>, which occurs in no text.
-    pad = _padding_id(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
-    if not eos:
-        raise ChatuiError(say("dataset.no_eos"))
-    encode_prompts, encode_replies = _encoders(tokenizer, format)
-    return ExampleLayout(
-        columns=("input_ids", "labels"),
-        length=limits.max_length,
-        max_source=limits.max_length,
-        encode_prompts=encode_prompts,
-        encode_replies=lambda texts: encode_replies([f"{text}{eos}" for text in texts]),
-        arrange=lambda source, target: alpaca_example(source, target, pad, limits.max_length),
-    )
-
-
-def _causal(
-    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
-) -> ExampleLayout:
-    # GPT-2 has no pad token; peft's examples take EOS.
-    pad = _padding_id(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
-    if end is None and format.name == CHAT_TEMPLATE:
-        end = next(iter(template_eos_ids(tokenizer)), None)
-    last = pad if end is None else end
-    encode_prompts, encode_replies = _encoders(tokenizer, format)
-    return ExampleLayout(
-        columns=("input_ids", "attention_mask", "labels"),
-        length=limits.max_length,
-        max_source=limits.max_length,
-        encode_prompts=encode_prompts,
-        encode_replies=lambda texts: [[*ids, last] for ids in encode_replies(texts)],
-        arrange=lambda source, target: causal_example(source, target, pad, limits.max_length),
-    )
-
-
-def _padding_id(*ids: int | None) -> int:
-    """Return the first id that is not None."""
+def _first_id(*ids: int | None) -> int:
+    """Return the first id that is not None, for the padding."""
     for id in ids:
         if id is not None:
             return id

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,7 +27,6 @@ from chatui.engine.examples.example_files import (
     CannotResume,
     FileFormat,
     PartialFile,
-    open_partial,
     partial_path,
 )
 from chatui.engine.examples.training_example import IGNORED
@@ -47,10 +46,10 @@ class RunState:
         key: hash of its sources, tokenizer and options.
         records: number of records read, including skipped ones.
         rounds: number of replies read of the next record.
-        examples: number of examples written.
-        place: position in the file after the last example.
         skipped: number of records that are not a dialogue.
         empty: number of rounds left out because their query or reply is empty.
+        examples: number of examples written.
+        size: size of the file's parts after the last example, in bytes.
         cut: number of examples that were truncated.
         blank: number of truncated examples without anything to learn.
     """
@@ -58,22 +57,12 @@ class RunState:
     key: str
     records: int = 0
     rounds: int = 0
-    examples: int = 0
-    place: int = 0
     skipped: int = 0
     empty: int = 0
+    examples: int = 0
+    size: int = 0
     cut: int = 0
     blank: int = 0
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """The progress of a run, and its speed since it was started or resumed."""
-
-    state: RunState
-    done_bytes: int
-    total_bytes: int
-    examples_per_second: float
 
 
 def write_examples(
@@ -84,7 +73,7 @@ def write_examples(
     file_format: FileFormat,
     train: Train | None,
     options: Mapping[str, object],
-    report: Callable[[RunProgress], None],
+    report: Callable[[int, float, float], None],
     report_skipped: Callable[[str], None],
 ) -> RunState:
     """Write the examples of ``sources`` to ``target``, resuming an interrupted run.
@@ -92,73 +81,56 @@ def write_examples(
     Args:
         train: which replies to learn; None for each record's default.
         options: all other settings that the examples depend on, as JSON values.
-        report: called with the progress after each batch.
+        report: called after each batch with the number of examples, the share of the sources that
+            was read, and the examples per second since this run was started or resumed.
         report_skipped: called with a sentence for each record that is left out.
 
     Raises:
         ChatuiError: there is nothing to learn, the file cannot be written, or another process is
             writing it.
     """
-    identity = [sources.fingerprint(), train, file_format, encoder.layout.columns, dict(options)]
+    layout = encoder.layout
+    identity = [sources.fingerprint(), train, file_format, layout.columns, dict(options)]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-    state_file = _state_path(target)
+    state_file, lock = partial_path(target, ".json"), partial_path(target, ".lock")
+    open_at = partial(PartialFile, file_format, target, layout.columns, layout.length)
     try:
         with ExitStack() as stack:
-            lock = partial_path(target).with_name(partial_path(target).name + ".lock")
             stack.enter_context(FileLock(str(lock), timeout=0))
             stack.callback(lock.unlink, missing_ok=True)
-            open_at = partial(
-                open_partial, file_format, target, encoder.layout.columns, encoder.layout.length
-            )
+            state = _read_state(state_file, key)
             try:
-                state = _read_state(state_file, key)
-                file = open_at(state.place)
+                file = open_at(state.size)
             except CannotResume:
                 state = RunState(key)
-                file = open_at(state.place)
+                file = open_at(state.size)
             stack.callback(file.close)
-            state = _run(encoder, sources, file, state_file, state, train, report, report_skipped)
+            began = saved = time.monotonic()
+            before, total = state.examples, sources.total_bytes
+            try:
+                for after in _append_all(encoder, sources, file, state, train, report_skipped):
+                    state, now = after, time.monotonic()
+                    if state.examples:
+                        share = sources.done_bytes / total if total else 0.0
+                        speed = (state.examples - before) / max(now - began, 1e-6)
+                        report(state.examples, share, speed)
+                    if now - saved > _SAVE_SECONDS:
+                        saved = now
+                        _save(state_file, state, file)
+            except BaseException:
+                # If the disk is full, the state saved before is kept.
+                with suppress(OSError):
+                    _save(state_file, state, file)
+                raise
             if not state.examples:
                 raise ChatuiError(say("dataset.nothing"))
-            file.finish(target)
+            file.finish()
             state_file.unlink(missing_ok=True)
             return state
     except Timeout as error:
         raise ChatuiError(say("dataset.busy", path=target)) from error
     except OSError as error:
         raise ChatuiError(say("conversation.file_unwritable", path=target, reason=error)) from error
-
-
-def _run(
-    encoder: ExampleEncoder,
-    sources: DialogueSources,
-    file: PartialFile,
-    state_file: Path,
-    state: RunState,
-    train: Train | None,
-    report: Callable[[RunProgress], None],
-    report_skipped: Callable[[str], None],
-) -> RunState:
-    total = sources.total_bytes
-    began = saved = time.monotonic()
-    before = state.examples
-    batches = _batches(encoder, sources, state, train, report_skipped)
-    try:
-        for batch, ids in _encode_ahead(encoder, batches):
-            state = _write_batch(encoder, file, state, batch, ids)
-            now = time.monotonic()
-            speed = (state.examples - before) / max(now - began, 1e-6)
-            if batch.pairs:
-                report(RunProgress(state, sources.done_bytes, total, speed))
-            if now - saved > _SAVE_SECONDS:
-                saved = now
-                _save(state_file, state, file)
-    except BaseException:
-        # If the disk is full, the state saved before is kept.
-        with suppress(OSError):
-            _save(state_file, state, file)
-        raise
-    return state
 
 
 @dataclass
@@ -171,6 +143,45 @@ class _Batch:
     empty: int
     pairs: list[TextPair] = field(default_factory=list)
     characters: int = 0
+
+
+def _append_all(
+    encoder: ExampleEncoder,
+    sources: DialogueSources,
+    file: PartialFile,
+    state: RunState,
+    train: Train | None,
+    report_skipped: Callable[[str], None],
+) -> Iterator[RunState]:
+    """Append the examples after ``state``; yield the state after each batch."""
+    batches = _batches(encoder, sources, state, train, report_skipped)
+    with ThreadPoolExecutor(1) as pool:
+        # A thread encodes the next batch without the GIL, while this one is written.
+        encoded = ((batch, pool.submit(encoder.encode_pairs, batch.pairs)) for batch in batches)
+        ahead = next(encoded, None)
+        while ahead is not None:
+            (batch, ids), ahead = ahead, next(encoded, None)
+            state = _append_batch(encoder, file, state, batch, ids.result())
+            yield state
+
+
+def _append_batch(
+    encoder: ExampleEncoder, file: PartialFile, state: RunState, batch: _Batch, ids: list[IdPair]
+) -> RunState:
+    """Append the examples of a batch to ``file``; return the new state."""
+    examples = [encoder.layout.arrange(*pair) for pair in ids]
+    cut = [each for each in examples if each.is_cut]
+    return replace(
+        state,
+        records=batch.records,
+        rounds=batch.rounds,
+        skipped=batch.skipped,
+        empty=batch.empty,
+        examples=state.examples + len(examples),
+        size=file.append(examples),
+        cut=state.cut + len(cut),
+        blank=state.blank + sum(each.labels.count(IGNORED) == len(each.labels) for each in cut),
+    )
 
 
 def _batches(
@@ -203,45 +214,6 @@ def _batches(
                     batch = _Batch(read - 1, rounds, batch.skipped, batch.empty)
         batch.records, batch.rounds = read, 0
     yield batch
-
-
-def _encode_ahead(
-    encoder: ExampleEncoder, batches: Iterable[_Batch]
-) -> Iterator[tuple[_Batch, list[IdPair]]]:
-    """Yield each batch with its token ids, while a thread encodes the next one without the GIL."""
-    with ThreadPoolExecutor(1) as pool:
-        before: tuple[_Batch, Future[list[IdPair]]] | None = None
-        for batch in batches:
-            encoding = pool.submit(encoder.encode_pairs, batch.pairs)
-            if before is not None:
-                yield before[0], before[1].result()
-            before = batch, encoding
-        if before is not None:
-            yield before[0], before[1].result()
-
-
-def _write_batch(
-    encoder: ExampleEncoder, file: PartialFile, state: RunState, batch: _Batch, ids: list[IdPair]
-) -> RunState:
-    """Append the examples of a batch to ``file``; return the new state."""
-    examples = [encoder.make_example(pair) for pair in ids]
-    position = file.append(examples) if examples else state.place
-    blank = sum(each.labels.count(IGNORED) == len(each.labels) for each in examples if each.is_cut)
-    return replace(
-        state,
-        records=batch.records,
-        rounds=batch.rounds,
-        examples=state.examples + len(examples),
-        place=position,
-        skipped=batch.skipped,
-        empty=batch.empty,
-        cut=state.cut + sum(each.is_cut for each in examples),
-        blank=state.blank + blank,
-    )
-
-
-def _state_path(target: Path) -> Path:
-    return partial_path(target).with_name(partial_path(target).name + ".json")
 
 
 def _read_state(file: Path, key: str) -> RunState:

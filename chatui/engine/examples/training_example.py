@@ -59,20 +59,18 @@ def chatglm_example(
         max_source: at least 1.
         max_target: at least 2.
     """
-    input_ids = [*source[: max_source - 1], tokens.gmask, tokens.sop]
-    input_ids += target[: max_target - 2]
-    input_ids.append(tokens.eop)
-    begin = input_ids.index(tokens.sop)
-    labels = [IGNORED] * begin + input_ids[begin:]
-    if tokens.pad in input_ids:
+    ids = [*source[: max_source - 1], tokens.gmask, tokens.sop, *target[: max_target - 2]]
+    ids.append(tokens.eop)
+    begin = ids.index(tokens.sop)
+    labels = [IGNORED] * begin + ids[begin:]
+    if tokens.pad in ids:
         labels = [IGNORED if label == tokens.pad else label for label in labels]
-    length = len(input_ids)
-    padding = max_source + max_target - length
+    padding = max_source + max_target - len(ids)
     return TrainingExample(
-        input_ids=input_ids + [tokens.pad] * padding,
+        input_ids=ids + [tokens.pad] * padding,
         labels=labels + [IGNORED] * padding,
         attention_mask=None,
-        content=(0, length),
+        content=(0, len(ids)),
         is_cut=len(source) >= max_source or len(target) > max_target - 2,
     )
 
@@ -87,12 +85,10 @@ def alpaca_example(
         target: reply ids, with EOS at the end.
         pad: id of the padding.
     """
-    length = len(source) + len(target)
-    padding = max_length - length
-    input_ids = _joined(source, target, [pad] * padding, max_length)
-    labels = _joined([IGNORED] * len(source), target, [IGNORED] * padding, max_length)
-    content = (0, min(length, max_length))
-    return TrainingExample(input_ids, labels, None, content, padding < 0)
+    ids, labels, padding, is_cut = _joined(source, target, max_length)
+    return TrainingExample(
+        ids + [pad] * padding, labels + [IGNORED] * padding, None, (0, len(ids)), is_cut
+    )
 
 
 def causal_example(
@@ -105,16 +101,19 @@ def causal_example(
         target: reply ids, with the token that ends a reply at the end.
         pad: id of the padding.
     """
+    ids, labels, padding, is_cut = _joined(source, target, max_length)
+    mask = [0] * padding + [1] * len(ids)
+    content = (padding, max_length)
+    return TrainingExample(
+        [pad] * padding + ids, [IGNORED] * padding + labels, mask, content, is_cut
+    )
+
+
+def _joined(
+    source: list[int], target: list[int], max_length: int
+) -> tuple[list[int], list[int], int, bool]:
+    """Return ids and labels up to ``max_length``, the padding needed, and if they were cut."""
     length = len(source) + len(target)
-    padding = max(0, max_length - length)
-    input_ids = _joined([pad] * padding, source, target, max_length)
-    labels = _joined([IGNORED] * (padding + len(source)), target, [], max_length)
-    mask = [0] * padding + [1] * (max_length - padding)
-    return TrainingExample(input_ids, labels, mask, (padding, max_length), length > max_length)
-
-
-def _joined(first: list[int], second: list[int], third: list[int], max_length: int) -> list[int]:
-    """Concatenate three lists, truncated to ``max_length``."""
-    joined = [*first, *second, *third]
-    del joined[max_length:]
-    return joined
+    ids = (source + target)[:max_length]
+    labels = ([IGNORED] * len(source) + target)[:max_length]
+    return ids, labels, max_length - len(ids), length > max_length
