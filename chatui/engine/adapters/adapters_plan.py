@@ -9,7 +9,6 @@ from pathlib import Path
 
 from chatui.engine.adapters.files import open_adapter
 from chatui.engine.adapters.fitting import AdapterCheck, AdapterPlan, BaseNetwork
-from chatui.engine.adapters.vocabulary import resized_features
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -77,13 +76,18 @@ def plan_adapters(adapters: Sequence[Adapter], base: BaseNetwork) -> AdaptersPla
     """
     if not adapters:
         return AdaptersPlan()
-    plans: list[AdapterPlan] = []
-    for files in [open_adapter(adapter) for adapter in adapters]:
-        plans.append(AdapterCheck(files, base).plan(_vocabulary_after(plans)))
+    checks = [AdapterCheck(files, base) for files in [open_adapter(one) for one in adapters]]
+    vocabularies = [
+        (check.files.title, check.vocabulary) for check in checks if check.vocabulary is not None
+    ]
+    for (first, rows), (second, fewer) in pairwise(vocabularies):
+        # A larger vocabulary was trained on top of the smaller one.
+        if fewer < rows:
+            names = {"first": first, "second": second, "rows": rows, "fewer": fewer}
+            raise ChatuiError(say("adapters.wrong_order", **names))
+    plans = [check.plan(vocabularies[-1][1] if vocabularies else None) for check in checks]
     if sum(bool(plan.prefix) for plan in plans) > 1:
         raise ChatuiError(say("adapters.two_prefixes"))
-    _check_order(plans)
-    _check_tables(plans, base)
     folders = [
         (plan.files.tokenizer, plan.vocabulary is not None)
         for plan in plans
@@ -94,26 +98,3 @@ def plan_adapters(adapters: Sequence[Adapter], base: BaseNetwork) -> AdaptersPla
     tokenizers = with_embeddings or [folder for folder, _ in folders]
     rows = base.outline.get_input_embeddings().num_embeddings
     return AdaptersPlan(tuple(plans), tokenizers[-1] if tokenizers else None, rows)
-
-
-def _vocabulary_after(plans: Sequence[AdapterPlan]) -> int | None:
-    """Return the rows of the embeddings after these adapters; None if none has embeddings."""
-    return next((plan.vocabulary for plan in reversed(plans) if plan.vocabulary is not None), None)
-
-
-def _check_order(plans: Sequence[AdapterPlan]) -> None:
-    """Refuse a vocabulary after a larger one, which was trained on top of it."""
-    sizes = [(plan.files.title, plan.vocabulary) for plan in plans if plan.vocabulary is not None]
-    for (first, rows), (second, fewer) in pairwise(sizes):
-        if fewer < rows:
-            names = {"first": first, "second": second, "rows": rows, "fewer": fewer}
-            raise ChatuiError(say("adapters.wrong_order", **names))
-
-
-def _check_tables(plans: Sequence[AdapterPlan], base: BaseNetwork) -> None:
-    """Refuse a pair on the embedding or the head if another adapter changes their size."""
-    rows = _vocabulary_after(plans)
-    sizes = {} if rows is None else resized_features(base.outline, rows)
-    for plan in plans:
-        for pair in plan.pairs:
-            AdapterCheck(plan.files, base).check_features(pair, sizes)

@@ -13,9 +13,9 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from chatui.engine.adapters.adapters_plan import AdaptersPlan
+from chatui.engine.adapters.fitting import table_names
 from chatui.engine.adapters.lora import LoraPair, expand_grouped
-from chatui.engine.adapters.vocabulary import resize_rows, table_names
-from chatui.engine.quantised import dequantised_weight, is_packed, shape_of
+from chatui.engine.quantised import dequantised_weight
 from chatui.engine.weights import TensorEntry, TensorReader
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -127,17 +127,20 @@ class AppliedAdapters:
             for name, table in table_names(model).items():
                 if name in changes:
                     changes[name] = _parameter(resize_rows(changes[name], self.vocabulary))
-                elif _rows(model, name) != self.vocabulary:
-                    _refuse_offloaded(name, table)
+                else:
                     # Tied tables must stay tied.
                     if id(table) not in resized:
-                        plain = _plain(model, name, self.dtype)
+                        plain = table.detach()
+                        if not table.is_floating_point():
+                            module = model.get_submodule(name.rpartition(".")[0])
+                            plain = dequantised_weight(module, self.dtype)
                         resized[id(table)] = _parameter(resize_rows(plain, self.vocabulary))
                     changes[name] = resized[id(table)]
             self._undo.append(_set_sizes(model, self.vocabulary))
         before = {name: _get(model, name) for name in changes}
         for name, tensor in changes.items():
-            _refuse_offloaded(name, before[name])
+            if before[name].is_meta:
+                raise ChatuiError(say("adapters.offloaded", name=name))
             self._undo.append(_set(model, name, tensor))
         still_used = {id(parameter) for parameter in model.parameters()}
         kept = {id(tensor): tensor.nbytes for tensor in before.values()}
@@ -239,23 +242,6 @@ def _set(model: Any, name: str, tensor: nn.Parameter) -> Callable[[], None]:
     return lambda: setattr(module, leaf, before)
 
 
-def _rows(model: Any, name: str) -> int:
-    """Return the number of tokens of a table or of the head's bias."""
-    module = model.get_submodule(name.rpartition(".")[0])
-    if name.endswith(".weight") and is_packed(module):
-        return shape_of(module)[0]
-    rows: int = _get(model, name).shape[0]
-    return rows
-
-
-def _plain(model: Any, name: str, dtype: torch.dtype) -> Tensor:
-    """Return a table, dequantised if it is packed, or the head's bias."""
-    if name.endswith(".weight"):
-        return dequantised_weight(model.get_submodule(name.rpartition(".")[0]), dtype)
-    bias: Tensor = _get(model, name).detach()
-    return bias
-
-
 def _parameter(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor, requires_grad=False)
 
@@ -288,6 +274,17 @@ def _set_sizes(model: Any, rows: int) -> Callable[[], None]:
     return restore
 
 
-def _refuse_offloaded(name: str, tensor: Tensor) -> None:
-    if tensor.is_meta:
-        raise ChatuiError(say("adapters.offloaded", name=name))
+def resize_rows(table: Tensor, rows: int) -> Tensor:
+    """Truncate a table to ``rows`` rows, or extend it by the mean of its rows.
+
+    The mean changes the probabilities of the other tokens least (Hewitt 2021, "Initializing New
+    Word Embeddings for Pretrained Language Models").
+    """
+    missing = rows - table.shape[0]
+    if missing <= 0:
+        return table[:rows]
+    mean = table.float().mean(dim=0, keepdim=True).to(table.dtype)
+    longer = table.new_empty((rows, *table.shape[1:]))
+    longer[: table.shape[0]] = table
+    longer[table.shape[0] :] = mean
+    return longer

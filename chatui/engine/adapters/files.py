@@ -1,9 +1,16 @@
-"""Read an adapter's config and the headers of its tensors, and find its tokenizer."""
+"""Read an adapter's config and the headers of its tensors, and find its tokenizer.
+
+Tensor names come from all versions of peft and from bare state dicts. A LoRA pair is
+``MODULE.lora_A.weight`` and ``MODULE.lora_B.weight``; bare state dicts insert the adapter's name
+(``lora_A.default.weight``). All other tensors replace a tensor of the base (``modules_to_save``,
+biases, resized embeddings).
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -14,12 +21,21 @@ from chatui.catalog.model_files import (
     has_tokenizer,
     read_json_object,
 )
-from chatui.engine.adapters.keys import has_prefix
 from chatui.engine.weights import TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.validation_errors import describe_error
+
+PREFIX_ENCODER = "prefix_encoder."
+
+_WRAPPERS = ("base_model.model.", "base_model.", "module.", "_orig_mod.")
+_LORA = re.compile(
+    r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)"
+    r"(?:\.(?P<name>[^.]+))??(?:\.(?P<leaf>weight|bias))?"
+)
+_SAVED = re.compile(r"\.modules_to_save(?:\.(?!weight$|bias$)[^.]+)?")
+_BUFFERS = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".causal_mask")
 
 # Settings of peft beyond plain LoRA, which must not be ignored.
 _UNSUPPORTED = {
@@ -91,12 +107,18 @@ def open_adapter(adapter: Adapter) -> AdapterFiles:
     path = Path(adapter.path)
     if not path.exists():
         raise ChatuiError(say("adapters.no_such_path", path=path))
-    if path.is_dir():
-        return _open_folder(adapter, path)
-    if not (path.parent / ADAPTER_CONFIG).is_file():
+    folder = path if path.is_dir() else path.parent
+    if not (folder / ADAPTER_CONFIG).is_file():
+        if path.is_dir():
+            return AdapterFiles(adapter, title_of(path), _prefix_entries(path))
         return AdapterFiles(adapter, path.name, read_entries(path))
-    config, tokenizer = _read_config(path.parent), _tokenizer_in(path.parent)
-    return AdapterFiles(adapter, path.name, read_entries(path), config, tokenizer)
+    config, tokenizer = _read_config(folder), folder if has_tokenizer(folder) else None
+    if not path.is_dir():
+        return AdapterFiles(adapter, path.name, read_entries(path), config, tokenizer)
+    file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise ChatuiError(say("adapters.no_weights", folder=folder))
+    return AdapterFiles(adapter, title_of(path), read_entries(file), config, tokenizer)
 
 
 def title_of(folder: Path) -> str:
@@ -105,21 +127,6 @@ def title_of(folder: Path) -> str:
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/", 1)
     return folder.resolve().name
-
-
-def _tokenizer_in(folder: Path) -> Path | None:
-    return folder if has_tokenizer(folder) else None
-
-
-def _open_folder(adapter: Adapter, folder: Path) -> AdapterFiles:
-    title = title_of(folder)
-    if not (folder / ADAPTER_CONFIG).is_file():
-        return AdapterFiles(adapter, title, _prefix_entries(folder))
-    config = _read_config(folder)
-    file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), None)
-    if file is None:
-        raise ChatuiError(say("adapters.no_weights", folder=folder))
-    return AdapterFiles(adapter, title, read_entries(file), config, _tokenizer_in(folder))
 
 
 def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
@@ -132,7 +139,7 @@ def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
         if (folder / "config.json").is_file():
             raise
         raise ChatuiError(say("adapters.no_config", folder=folder)) from None
-    if not has_prefix(entries):
+    if not any(PREFIX_ENCODER in entry.key for entry in entries):
         raise ChatuiError(say("adapters.is_model", folder=folder))
     return entries
 
@@ -159,3 +166,45 @@ def _read_config(folder: Path) -> LoraConfig:
             say("catalog.unreadable", file=file, reason=describe_error(error))
         ) from error
     return config
+
+
+@dataclass
+class AdapterContents:
+    """An adapter's tensors, by type.
+
+    Attributes:
+        pairs: LoRA pairs by module, with the entries "A" and "B", or "embedding_A" and
+            "embedding_B", and optionally "bias" (of B) and "magnitude_vector" (DoRA).
+        replaced: tensors that replace the base's, by name.
+        prefix: weights of a P-Tuning v2 prefix encoder, by name.
+    """
+
+    pairs: dict[str, dict[str, TensorEntry]] = field(default_factory=dict)
+    replaced: dict[str, TensorEntry] = field(default_factory=dict)
+    prefix: dict[str, TensorEntry] = field(default_factory=dict)
+
+
+def sort_entries(entries: Iterable[TensorEntry]) -> AdapterContents:
+    """Sort an adapter's tensors by their names."""
+    contents = AdapterContents()
+    for entry in entries:
+        name = _unwrapped(entry.key)
+        match = _LORA.fullmatch(name)
+        if match:
+            part = "bias" if match["leaf"] == "bias" else match["part"]
+            contents.pairs.setdefault(match["module"], {})[part] = entry
+        elif PREFIX_ENCODER in name:
+            contents.prefix[name.partition(PREFIX_ENCODER)[2]] = entry
+        elif ".original_module." not in name and not name.endswith(_BUFFERS):
+            contents.replaced[_SAVED.sub("", name).replace(".base_layer.", ".")] = entry
+    return contents
+
+
+def _unwrapped(key: str) -> str:
+    shorter = key
+    while True:
+        for wrapper in _WRAPPERS:
+            shorter = shorter.removeprefix(wrapper)
+        if shorter == key:
+            return key
+        key = shorter

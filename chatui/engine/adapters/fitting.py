@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from chatui.engine.adapters.files import AdapterFiles, LoraConfig
-from chatui.engine.adapters.keys import AdapterContents, sort_entries
+from chatui.engine.adapters.files import AdapterContents, AdapterFiles, LoraConfig, sort_entries
 from chatui.engine.adapters.lora import (
     LoraPair,
     default_alpha,
@@ -20,7 +19,6 @@ from chatui.engine.adapters.lora import (
     scaling_of,
     stated_alpha,
 )
-from chatui.engine.adapters.vocabulary import resized_features, table_names
 from chatui.engine.quantised import shape_of
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
@@ -63,54 +61,52 @@ class AdapterPlan:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
 class AdapterCheck:
-    """The check of an adapter's files against a base."""
+    """The check of an adapter's files against a base.
 
-    files: AdapterFiles
-    base: BaseNetwork
+    Attributes:
+        vocabulary: rows of the adapter's embeddings; None if it has none.
 
-    def plan(self, rows: int | None) -> AdapterPlan:
-        """Check the adapter and return its plan.
+    Raises:
+        ChatuiError: the adapter is incomplete, of an unsupported type, or does not fit.
+    """
 
-        Args:
-            rows: rows of the embeddings after earlier adapters; None if they have none.
-
-        Raises:
-            ChatuiError: the adapter is incomplete, of an unsupported type, or does not fit.
-        """
-        files, contents = self.files, sort_entries(self.files.entries)
+    def __init__(self, files: AdapterFiles, base: BaseNetwork) -> None:
+        self.files = files
+        self.base = base
+        contents = sort_entries(files.entries)
         if contents.prefix:
             self._check_prefix(contents.prefix)
         elif not contents.pairs and not contents.replaced:
             raise ChatuiError(say("adapters.empty", adapter=files.title))
         elif not contents.pairs and files.config is None:
             raise ChatuiError(say("adapters.no_lora", adapter=files.title))
-        replaced, vocabulary = self._replaced(contents)
-        sizes = {
-            name: size
-            for name, module in self.base.outline.named_modules()
-            if (size := _features(module)) is not None
-        }
-        rows = rows if vocabulary is None else vocabulary
-        if rows is not None:
-            sizes |= resized_features(self.base.outline, rows)
-        pairs = tuple(self._pair(name, parts, sizes) for name, parts in contents.pairs.items())
+        self._contents = contents
+        self._replaced, self.vocabulary = self._replacements(contents)
+
+    def plan(self, rows: int | None) -> AdapterPlan:
+        """Check the LoRA pairs and return the adapter's plan.
+
+        Args:
+            rows: rows of the embeddings with all adapters; None if none has any.
+
+        Raises:
+            ChatuiError: see :class:`AdapterCheck`.
+        """
+        files, sizes = self.files, _module_sizes(self.base.outline, rows)
+        pairs = tuple(
+            self._pair(name, parts, sizes) for name, parts in self._contents.pairs.items()
+        )
         self._check_complete({pair.module for pair in pairs}, sizes)
         notes = []
         if pairs and stated_alpha(files) is None:
             alpha = f"{default_alpha(self.base.family):g}"
             notes.append(say("adapters.alpha_guessed", adapter=files.title, alpha=alpha))
-        if vocabulary is not None and files.adapter.scale != 1:
+        if self.vocabulary is not None and files.adapter.scale != 1:
             notes.append(say("adapters.whole_embeddings", adapter=files.title))
-        return AdapterPlan(files, pairs, replaced, contents.prefix, vocabulary, tuple(notes))
-
-    def check_features(self, pair: LoraPair, sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Refuse a pair whose sizes differ from its module's."""
-        found = pair.in_features, pair.out_features
-        expected = sizes.get(pair.module, found)
-        if found != expected:
-            raise self._wrong_shape(pair.module, found, expected, " → ")
+        return AdapterPlan(
+            files, pairs, self._replaced, self._contents.prefix, self.vocabulary, tuple(notes)
+        )
 
     def _pair(
         self, name: str, parts: dict[str, TensorEntry], sizes: dict[str, tuple[int, int]]
@@ -133,7 +129,9 @@ class AdapterCheck:
             raise ChatuiError(say("adapters.wrong_rank", adapter=files.title, **ranks))
         scaling = scaling_of(files, module, rank, self.base.family) * files.adapter.scale
         pair = LoraPair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)
-        self.check_features(pair, sizes)
+        found = pair.in_features, pair.out_features
+        if found != sizes[module]:
+            raise self._wrong_shape(module, found, sizes[module], " → ")
         if not grouped and up.shape[1:] != down.shape[:1]:
             raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
         return pair
@@ -150,7 +148,7 @@ class AdapterCheck:
             if name not in adapted and _without_numbers(name) in patterns:
                 raise self._wrong_base(say("adapters.layers_missing", module=name))
 
-    def _replaced(self, contents: AdapterContents) -> tuple[dict[str, TensorEntry], int | None]:
+    def _replacements(self, contents: AdapterContents) -> tuple[dict[str, TensorEntry], int | None]:
         """Return the replacing tensors by the base's names, and the rows of their embeddings."""
         tables = table_names(self.base.outline)
         known = self.base.outline.state_dict()
@@ -214,14 +212,31 @@ class AdapterCheck:
         return ChatuiError(say("adapters.wrong_base", **names, reason=reason, hint=hint))
 
 
-def _features(module: Any) -> tuple[int, int] | None:
-    """Return the sizes of a module's input and output; None if it cannot be adapted."""
-    if isinstance(module, nn.Embedding):
-        return shape_of(module)
-    if isinstance(module, nn.Linear | Conv1D):
-        outputs, inputs = shape_of(module)
-        return inputs, outputs
-    return None
+def _module_sizes(outline: Any, rows: int | None) -> dict[str, tuple[int, int]]:
+    """Return the sizes of input and output of each module that can be adapted, by name.
+
+    Args:
+        rows: tokens of the embedding and the head; None for the base's.
+    """
+    tables = (outline.get_input_embeddings(), outline.get_output_embeddings())
+    sizes = {}
+    for name, module in outline.named_modules():
+        if isinstance(module, nn.Embedding | nn.Linear | Conv1D):
+            first, second = shape_of(module)
+            first = rows if rows is not None and module in tables else first
+            sizes[name] = (first, second) if isinstance(module, nn.Embedding) else (second, first)
+    return sizes
+
+
+def table_names(model: Any) -> dict[str, Tensor]:
+    """Return the embedding, the head and its bias by name; tied ones under each of their names."""
+    head = model.get_output_embeddings()
+    tables = [model.get_input_embeddings().weight]
+    if head is not None:
+        tables += [head.weight, getattr(head, "bias", None)]
+    table_ids = {id(table) for table in tables if table is not None}
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: parameter for name, parameter in named if id(parameter) in table_ids}
 
 
 def _without_numbers(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FileVersions: TypeAlias = frozenset[tuple[Path, int, int]]
 """Files with their modification times in nanoseconds and their sizes in bytes."""
+
+_BASE = ("path", "backend", "family", "delta", "dtype", "weights", "device", "device_map")
+"""The fields of a spec that determine how the base is loaded."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,8 @@ class AdaptableBase:
     def can_switch_to(self, plan: LoadPlan) -> bool:
         """True if ``plan`` is for the same base with the same files, and nothing was merged."""
         unchanged = not self.adapted.merged and not plan.spec.merge_adapters
-        same = base_spec(plan.spec) == base_spec(self.plan.spec)
+        same = all(getattr(plan.spec, name) == getattr(self.plan.spec, name) for name in _BASE)
         return unchanged and same and plan.versions == self.plan.versions
-
-
-def base_spec(spec: ModelSpec) -> ModelSpec:
-    """Return a spec with only the fields that determine how the base is loaded."""
-    blank = ModelSpec(name="", path="")
-    kept = ("path", "backend", "family", "delta", "dtype", "weights", "device", "device_map")
-    return replace(blank, **{name: getattr(spec, name) for name in kept})
 
 
 def file_versions(entries: Iterable[TensorEntry], *files: Path) -> FileVersions:
