@@ -29,7 +29,7 @@ def load(folder: Path, bits: int | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from chatui.engine.quantising import QuantisationConfig
+    from chatui.engine.quantised import QuantisationConfig
 
     told = {"quantization_config": QuantisationConfig(bits, torch.float32)} if bits else {}
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **told).eval()

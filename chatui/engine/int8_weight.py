@@ -10,11 +10,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from chatui.engine.packed import unpacked_product
 
 MIN_ELEMENTS = 1 << 22
 """Smallest size of a weight, in numbers, for which this layout is used."""
@@ -94,8 +94,8 @@ def products(states: Tensor, weights: Sequence[Int8Weight]) -> Tensor:
     """
     vectors = states.reshape(-1, states.shape[-1]).float()
     if states.requires_grad and torch.is_grad_enabled():
-        parts = [_DifferentiableProduct.apply(vectors, weight) for weight in weights]  # type: ignore[no-untyped-call]
-        return torch.cat(parts, dim=-1).to(states.dtype).view(*states.shape[:-1], -1)
+        exact = unpacked_product(vectors, lambda: (one.dequantise().T for one in weights))
+        return exact.to(states.dtype).view(*states.shape[:-1], -1)
     # Each further operation is slow, because the product evicts the processor's cache.
     largest = torch.linalg.vector_norm(vectors, torch.inf, dim=1, keepdim=True).clamp_(
         min=_MIN_SCALE
@@ -107,19 +107,6 @@ def products(states: Tensor, weights: Sequence[Int8Weight]) -> Tensor:
     sums = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
     total = torch.add(sums[0], sums[1], alpha=1 / _SECOND_SCALE).mul_(largest * (1 / _MAX_CODE))
     return total.to(states.dtype).view(*states.shape[:-1], -1)
-
-
-class _DifferentiableProduct(torch.autograd.Function):
-    """The product with the dequantised weight, which the backward pass dequantises again."""
-
-    @staticmethod
-    def forward(ctx: Any, vectors: Tensor, weight: Int8Weight) -> Tensor:
-        ctx.weight = weight
-        return functional.linear(vectors, weight.dequantise())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] @ ctx.weight.dequantise(), None
 
 
 def is_faster(weight: Tensor) -> bool:

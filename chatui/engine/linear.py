@@ -30,10 +30,8 @@ def onednn_is_faster() -> bool:
 
     The choice depends on the processor's vendor, so that a seed always gives the same text.
     """
-    both: bool = torch._C.has_mkl and torch._C._has_mkldnn
-    if not both or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
-    if "AMD" not in _processor_maker():
+    compiled: bool = torch._C.has_mkl and torch._C._has_mkldnn
+    if not (compiled and hasattr(torch.ops.mkldnn, "_linear_pointwise") and _is_amd()):
         return False
     weight, vector = torch.rand(8, 4), torch.rand(1, 4)
     try:
@@ -43,15 +41,11 @@ def onednn_is_faster() -> bool:
     return torch.allclose(product, functional.linear(vector, weight), atol=1e-5)
 
 
-def _processor_maker() -> str:
-    """Return the processor's vendor, e.g. "AuthenticAMD"."""
+def _is_amd() -> bool:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("vendor_id"):
-                return line.partition(":")[2].strip()
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
-        pass
-    return platform.processor()
+        return "AMD" in platform.processor()
 
 
 def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -36,7 +36,12 @@ from chatui.engine.memory import NOTHING_FREED, FreedMemory, memory_need
 from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.placement import BITS, Placement, place
-from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
+from chatui.engine.quantised import (
+    QuantisationConfig,
+    parameter_count,
+    quantised_needs,
+    weight_bytes,
+)
 from chatui.engine.tensor_check import check_loaded, check_matching
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizers import default_format_name, find_eos_ids, load_format, load_tokenizer
@@ -245,8 +250,6 @@ def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: b
         options["device_map"] = plan.spec.device_map or {"": placement.device}
     else:
         if placement.bits:
-            from chatui.engine.quantising import QuantisationConfig
-
             options["quantization_config"] = QuantisationConfig(placement.bits, placement.dtype)
         dtype = None if placement.bits else placement.dtype
         reader = TensorReader(entries, dtype, placement.device, progress)

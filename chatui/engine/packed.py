@@ -1,4 +1,4 @@
-"""Weights of 8 or 4 bits: their layout, packing and unpacking.
+"""Weights of 8 or 4 bits: their layout, packing, unpacking and products.
 
 A weight ``[out, in]`` is stored as uint8 ``[blocks, in, row]``. A block is a range of outputs; a
 row holds their codes for one input, then the row's scale and bias: ``weight = code · scale +
@@ -8,15 +8,22 @@ in the low half of a byte, and two float16. The last block is padded.
 This is the row format of FBGEMM's fused embedding tables (fbgemm/QuantUtils.h). PyTorch's CPU
 kernels compute weighted sums of such rows without unpacking them; with the inputs as weights, a sum
 is a matrix-vector product. Inputs and sums are float32, so only the weights are rounded.
+
+A few vectors on a CPU are multiplied by these kernels, and one vector on a GPU by a Triton kernel,
+which unpacks in registers (:mod:`chatui.engine.triton_kernels`). In all other cases a few blocks at
+a time are unpacked.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from chatui.engine import kernel_support
 
 BITS = (8, 4)
 BLOCK_OUTPUTS = {8: 96, 4: 64}
@@ -25,6 +32,10 @@ _SCALE_DTYPE = {8: torch.float32, 4: torch.float16}
 """The dtype of a row's scale and bias, by bits."""
 _BLOCKS_PER_CALL = 32
 """Blocks of one kernel call: enough for all cores, few enough for their caches (measured)."""
+_MAX_SUMMED_VECTORS = 5
+"""Number of vectors up to which weighted sums are faster than unpacking (measured)."""
+_MAX_UNPACKED_CPU, _MAX_UNPACKED_GPU = 1 << 19, 1 << 25
+"""Numbers unpacked at a time: on a CPU to stay in its cache, on a GPU to occupy it."""
 
 
 def block_count(outputs: int, bits: int) -> int:
@@ -57,9 +68,9 @@ def pack(weight: Tensor, bits: int) -> Tensor:
         uint8 [blocks, in, row], on the same device.
     """
     packed = _allocate(weight, bits)
-    fast = weight.device.type == "cpu" and kernels_work()
+    on_cpu = weight.device.type == "cpu"
     for block, target in zip(torch.split(weight, BLOCK_OUTPUTS[bits]), packed, strict=True):
-        if fast and len(block) == BLOCK_OUTPUTS[bits]:
+        if on_cpu and len(block) == BLOCK_OUTPUTS[bits]:
             target.copy_(_operator(bits, "prepack")(block.float().T.contiguous()))
         else:
             _pack_block(block.float(), target)
@@ -123,7 +134,7 @@ def unpack(packed: Tensor) -> Tensor:
     Returns:
         float32 [in, out], including the padding of the last block.
     """
-    if packed.device.type == "cpu" and kernels_work():
+    if packed.device.type == "cpu":
         made: Tensor = _operator(bits_of(packed), "unpack")(packed.view(-1, packed.shape[-1]))
     else:
         made = _unpack_with_torch(packed)
@@ -196,23 +207,71 @@ def _operator(bits: int, what: str) -> Any:
     return getattr(torch.ops.quantized, f"embedding_bag_{name}_{what}")
 
 
-@cache
-def kernels_work() -> bool:
-    """True if PyTorch has CPU kernels for this row format and they give the expected results."""
-    try:
-        return all(map(_kernels_work_for, BITS))
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
+def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None = None) -> Tensor:
+    """Multiply vectors by a packed weight; differentiable with respect to the vectors.
+
+    Args:
+        states: floating point [..., in].
+        packed: uint8 [blocks, in, row].
+        outputs: number of outputs, without padding.
+        scale: float16 [out], a factor on each output's weights, which are then rounded to float16
+            (ChatGLM-6B); None for none.
+
+    Returns:
+        [..., outputs] in the dtype of ``states``; computed in float32 on a CPU.
+    """
+    vectors = states.reshape(-1, states.shape[-1])
+    differentiable = states.requires_grad and torch.is_grad_enabled()
+    if not differentiable and (kernels := kernel_support.vector_kernels(states)):
+        sums: Tensor = kernels.packed_matvec(vectors[0], packed, outputs, bits_of(packed), scale)
+        return sums.view(*states.shape[:-1], outputs)
+    on_cpu = states.device.type == "cpu"
+    vectors = vectors.float() if on_cpu else vectors
+    if on_cpu and len(vectors) <= _MAX_SUMMED_VECTORS and not differentiable:
+        made = weighted_sums(vectors, packed)[:, :outputs]
+        # This skips the rounding of the weights to float16, a relative error of at most 2^-12.
+        made = made if scale is None else made * scale.float()
+    else:
+        made = unpacked_product(vectors, lambda: _unpacked_parts(vectors, packed, scale))
+        made = made[:, :outputs]
+    return made.to(states.dtype).view(*states.shape[:-1], outputs)
 
 
-def _kernels_work_for(bits: int) -> bool:
-    weight, vector = torch.rand(BLOCK_OUTPUTS[bits], 3) - 0.5, torch.rand(1, 3)
-    packed = _allocate(weight, bits)
-    _pack_block(weight, packed[0])
-    expected = _unpack_with_torch(packed)[0]
-    prepack, unpack = _operator(bits, "prepack"), _operator(bits, "unpack")
-    return (
-        torch.allclose(unpack(packed[0]), expected, atol=1e-5)
-        and torch.allclose(unpack(prepack(weight.T.contiguous())), expected, atol=0.01)
-        and torch.allclose(weighted_sums(vector, packed), vector @ expected, atol=1e-5)
-    )
+def _unpacked_parts(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Iterator[Tensor]:
+    """Yield the unpacked weight in parts [in, some outputs], in the vectors' dtype."""
+    width, inputs = BLOCK_OUTPUTS[bits_of(packed)], packed.shape[1]
+    limit = _MAX_UNPACKED_CPU if vectors.device.type == "cpu" else _MAX_UNPACKED_GPU
+    step = max(1, limit // (width * inputs))
+    for start in range(0, len(packed), step):
+        weight = unpack(packed[start : start + step])
+        if scale is not None:
+            factors = scale[start * width : (start + step) * width].float()
+            weight = (weight[:, : len(factors)] * factors).half()
+        yield weight.to(vectors.dtype)
+
+
+def unpacked_product(vectors: Tensor, parts: Callable[[], Iterable[Tensor]]) -> Tensor:
+    """Multiply ``[n, in]`` by a weight, unpacking a part of it at a time; differentiable.
+
+    Args:
+        parts: returns the weight's parts ``[in, some outputs]``, in the vectors' dtype. The
+            backward pass calls it again, to save memory.
+    """
+    product: Tensor = _UnpackedProduct.apply(vectors, parts)  # type: ignore[no-untyped-call]
+    return product
+
+
+class _UnpackedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, parts: Callable[[], Iterable[Tensor]]) -> Tensor:
+        ctx.shape, ctx.parts = vectors.shape, parts
+        return torch.cat([vectors @ part for part in parts()], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        before, start = gradients[0].new_zeros(ctx.shape), 0
+        for part in ctx.parts():
+            end = start + part.shape[1]
+            before.addmm_(gradients[0][:, start:end], part.T)
+            start = end
+        return before, None

@@ -1,6 +1,7 @@
-"""Linear layers and embeddings with packed weights.
+"""Linear layers and embeddings with packed weights, and the quantiser that makes them.
 
-A network's modules get these classes in place; they are subclasses of those that adapters look for.
+transformers' loader packs each weight as soon as it is read. The network's modules get these
+classes in place, which are subclasses of those that adapters look for.
 If an adapter replaces a packed weight by a floating point one, that is used without packing.
 """
 
@@ -12,12 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.core_model_loading import ConversionOps
 from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from chatui.catalog.memory_need import MemoryNeed
 from chatui.engine import int8_weight, packed
 from chatui.engine.int8_weight import Int8Weight
-from chatui.engine.packed_product import product
 
 SENSITIVE_BITS = 8
 """Bits of the embedding, the head and ``SENSITIVE_LINEARS``."""
@@ -40,30 +44,40 @@ UNCALLED_LINEARS = ("dt_proj",)
 PLAIN_HEAD_MODELS = ("mamba", "mamba2", "falcon_mamba", "xlstm")
 """Model types that cast the states to the dtype of the head's weight, so it must not be packed."""
 
-
-class QuantisedLinear(nn.Linear):
-    """An ``nn.Linear`` with a packed weight, uint8 [blocks, in, row], or an ``int8_weight``."""
-
-    int8_weight: Int8Weight | None = None
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.weight.is_floating_point():
-            return super().forward(input)
-        output = _product(self, input, self.out_features)
-        return output if self.bias is None else output + self.bias
+_METHOD = "chatui"
 
 
-class QuantisedConv1D(Conv1D):  # type: ignore[misc]
-    """A ``Conv1D`` with a packed weight, uint8 [blocks, in, row], or an ``int8_weight``."""
+class PackedProduct:
+    """A linear layer's forward with a packed weight, uint8 [blocks, in, row], or an ``Int8Weight``.
+
+    Attributes:
+        int8_weight: replaces the weight, which is then empty; None if the weight is used.
+    """
 
     int8_weight: Int8Weight | None = None
+    weight: Any
+    bias: Any
+    _parameters: Any
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, states: Tensor) -> Tensor:
+        output: Tensor
         if self.weight.is_floating_point():
-            plain: Tensor = super().forward(x)
-            return plain
-        output: Tensor = _product(self, x, self.nf) + self.bias
-        return output
+            output = super().forward(states)  # type: ignore[misc]
+            return output
+        if self.int8_weight is not None:
+            output = int8_weight.products(states, [self.int8_weight])
+        else:
+            scale = self._parameters.get("weight_scale")
+            output = packed.product(states, self.weight, shape_of(self)[0], scale)
+        return output if self.bias is None else output + self.bias.to(output.dtype)
+
+
+class QuantisedLinear(PackedProduct, nn.Linear):
+    """An ``nn.Linear`` with a packed weight."""
+
+
+class QuantisedConv1D(PackedProduct, Conv1D):  # type: ignore[misc]
+    """GPT-2's linear layer with a packed weight."""
 
 
 class QuantisedEmbedding(nn.Embedding):
@@ -84,15 +98,6 @@ class QuantisedEmbedding(nn.Embedding):
         return rows if scale is None else rows * torch.as_tensor(scale).to(rows)
 
 
-def _product(module: Any, states: Tensor, outputs: int) -> Tensor:
-    if module.int8_weight is not None:
-        return int8_weight.products(states, [module.int8_weight])
-    return product(states, module.weight, outputs)
-
-
-_QUANTISED = (QuantisedLinear, QuantisedConv1D, QuantisedEmbedding)
-
-
 def shape_of(module: Any) -> tuple[int, int]:
     """Return the outputs and inputs of a linear layer, or the tokens and width of an embedding."""
     if isinstance(module, nn.Embedding):
@@ -103,7 +108,8 @@ def shape_of(module: Any) -> tuple[int, int]:
 
 
 def is_packed(module: Any) -> bool:
-    return isinstance(module, _QUANTISED) and not module.weight.is_floating_point()
+    kinds = (PackedProduct, QuantisedEmbedding)
+    return isinstance(module, kinds) and not module.weight.is_floating_point()
 
 
 def quantisable_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
@@ -219,3 +225,66 @@ def parameter_count(network: Any) -> int:
             outputs, inputs = shape_of(module)
             counted[id(module.weight)] = outputs * inputs
     return sum(counted.values())
+
+
+@register_quantization_config(_METHOD)
+class QuantisationConfig(QuantizationConfigMixin):  # type: ignore[misc]
+    """The ``quantization_config`` for ``from_pretrained``.
+
+    Args:
+        bits: 8 or 4.
+        dtype: dtype of the activations.
+    """
+
+    def __init__(self, bits: int, dtype: torch.dtype) -> None:
+        self.quant_method = _METHOD
+        self.bits = bits
+        self.dtype = dtype
+
+
+@register_quantizer(_METHOD)
+class Quantiser(HfQuantizer):  # type: ignore[misc]
+    """A quantiser that packs the weights of linear layers and embeddings one by one."""
+
+    def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
+        config = self.quantization_config
+        self.modules: dict[str, tuple[Any, int]] = {}
+        for name, module, bits in list(quantisable_modules(model, config.bits)):
+            make_quantised(module, config.dtype)
+            self.modules[f"{name}.weight"] = module, bits
+
+    def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
+        return param_name in self.modules
+
+    def get_quantize_ops(self) -> ConversionOps:
+        return _PackWeight(self.modules)
+
+    def _process_model_after_weight_loading(self, model: Any, **_: Any) -> None:
+        self.remove_quantization_config(model)
+
+    def is_serializable(self) -> bool:
+        return False
+
+    @property
+    def is_trainable(self) -> bool:
+        return False
+
+
+class _PackWeight(ConversionOps):  # type: ignore[misc]
+    """The loader's operation that packs a weight, given in the activations' dtype on its device."""
+
+    def __init__(self, modules: dict[str, tuple[Any, int]]) -> None:
+        self._modules = modules
+
+    def convert(
+        self, input_dict: dict[str, list[Tensor] | Tensor], *, full_layer_name: str, **_: Any
+    ) -> dict[str, Tensor]:
+        (value,) = input_dict.values()
+        weight = value[0] if isinstance(value, list) else value
+        module, bits = self._modules[full_layer_name]
+        if weight.shape != module.weight.shape:
+            # The loader reports a wrong shape of a weight that is not quantised.
+            del self._modules[full_layer_name]
+            return {full_layer_name: weight}
+        packed = pack_weight(module, weight, bits)
+        return {full_layer_name: nn.Parameter(packed, requires_grad=False)}

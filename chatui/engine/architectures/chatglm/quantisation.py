@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from chatui.engine import int8_weight
 from chatui.engine.int8_weight import Int8Weight
 from chatui.engine.packed import pack_codes
-from chatui.engine.packed_product import product
+from chatui.engine.quantised import QuantisedLinear
 
 
 def unpack_codes(packed: Tensor, bits: int) -> Tensor:
@@ -28,7 +28,7 @@ def unpack_codes(packed: Tensor, bits: int) -> Tensor:
     return torch.stack((packed >> 4, (packed << 4) >> 4), dim=-1).flatten(1)
 
 
-class ChatGLMQuantisedLinear(nn.Linear):
+class ChatGLMQuantisedLinear(QuantisedLinear):
     """A linear layer with a packed weight.
 
     The weight is loaded in the checkpoint's layout, int8 [out, in · bits / 8], and converted before
@@ -37,17 +37,12 @@ class ChatGLMQuantisedLinear(nn.Linear):
     It subclasses `nn.Linear` so that peft can put LoRA beside it. An adapter cannot be merged into
     its integers.
 
-    Attributes:
-        int8_weight: replaces the weight, which is then empty; None if the weight is used.
-
     Args:
         in_features: size of the input's last dimension.
         out_features: size of the output's last dimension.
         bits: 8 or 4.
         bias: whether a bias is added.
     """
-
-    int8_weight: Int8Weight | None = None
 
     def __init__(self, in_features: int, out_features: int, bits: int, bias: bool = True) -> None:
         nn.Module.__init__(self)
@@ -58,23 +53,11 @@ class ChatGLMQuantisedLinear(nn.Linear):
         scale = torch.empty(out_features, dtype=torch.float16)
         self.weight = nn.Parameter(packed, requires_grad=False)
         self.weight_scale = nn.Parameter(scale, requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None  # type: ignore[assignment]
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            input: fp16, bf16 or fp32 [..., in].
-
-        Returns:
-            [..., out] in the input's dtype.
-        """
+    def forward(self, states: Tensor) -> Tensor:
         self.prepare_weight()
-        if self.int8_weight is not None:
-            output = int8_weight.products(input, [self.int8_weight])
-        else:
-            output = product(input, self.weight, self.out_features, self.weight_scale)
-        return output if self.bias is None else output + self.bias.to(input.dtype)
+        return super().forward(states)
 
     def prepare_weight(self, *, widen: bool = False) -> None:
         """Convert the weight to the layout of the products, once.
@@ -101,9 +84,6 @@ class ChatGLMQuantisedLinear(nn.Linear):
         if self.weight_scale.dtype != scale.dtype:
             self.weight_scale.data = scale.to(self.weight_scale.device)
         return self
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, bits={self.bits}"
 
 
 def make_linear(in_features: int, out_features: int, bits: int) -> nn.Linear:
