@@ -89,6 +89,7 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     from chatui.tui.widgets.find_bar import FindBar
     from chatui.tui.widgets.pick_list import PickList
     from chatui.tui.widgets.query_box import QueryBox
+    from chatui.tui.widgets.setting_slider import NumberField
     from chatui.tui.widgets.settings_panel import SettingsPanel
     from chatui.tui.widgets.side_bar import SideBar
     from chatui.tui.widgets.token_panel import TokenPanel
@@ -97,7 +98,7 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
         ("tui.help.writing", QueryBox.BINDINGS),
         ("tui.help.talking", talking),
         ("tui.help.token_panel", TokenPanel.BINDINGS),
-        ("tui.help.panel", SettingsPanel.BINDINGS),
+        ("tui.help.panel", [*SettingsPanel.BINDINGS, *NumberField.BINDINGS]),
         ("tui.help.lists", [*PickList.BINDINGS, *Picker.BINDINGS]),
         ("tui.help.conversations", [*ConversationList.BINDINGS, *ConversationPicker.BINDINGS]),
         ("organise.help.side_bar", SideBar.BINDINGS),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.events import MouseDown, MouseMove, MouseUp
+from textual.events import MouseDown, MouseEvent
 from textual.message import Message
+from textual.reactive import reactive
 from textual.widget import Widget
 
 from chatui.tui.editing import LineInput
@@ -38,22 +41,27 @@ def step_value(name: str, value: float, steps: float) -> str:
 class NumberField(LineInput):
     """A field for a number; ← and → change it by a step."""
 
-    def action_cursor_left(self, select: bool = False) -> None:
-        self.step(-1)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "step(-1)", "tui.keys.value_less"),
+        Binding("right", "step(1)", "tui.keys.value_more"),
+    ]
 
-    def action_cursor_right(self, select: bool = False) -> None:
-        self.step(1)
-
-    def step(self, steps: int) -> None:
+    def action_step(self, steps: int) -> None:
         """Change the number by ``steps`` steps; a text that is no number counts as the minimum."""
-        name = self.id or ""
-        value = parse_number(self.value)
+        name, value = self.id or "", parse_number(self.value)
         self.value = step_value(name, SLIDER_RANGES[name][0] if value is None else value, steps)
         self.cursor_position = len(self.value)
 
 
 class SettingSlider(Widget):
-    """A bar that shows a value and the preset's value, and changes with the mouse."""
+    """A bar that changes with the mouse.
+
+    Attributes:
+        value, preset: the value of the conversation and of the preset; None for no number.
+    """
+
+    value: reactive[float | None] = reactive(None)
+    preset: reactive[float | None] = reactive(None)
 
     @dataclass
     class Moved(Message):
@@ -64,53 +72,37 @@ class SettingSlider(Widget):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
-        self._setting = name
-        self._value: float | None = None
-        self._preset: float | None = None
-
-    def show(self, text: str, preset: str) -> None:
-        """Show the texts of the field and of the preset."""
-        self._value, self._preset = parse_number(text), parse_number(preset)
-        self.refresh()
+        self._least, self._most, self._step = SLIDER_RANGES[name]
 
     def render(self) -> Content:
-        cells = max(self.size.width, 1)
-        at = self._cell(self._value)
-        bar = ["━" if at is not None and cell < at else "─" for cell in range(cells)]
-        preset = self._cell(self._preset)
-        if preset is not None:
-            bar[preset] = "┼"
-        if at is not None:
-            bar[at] = "●"
-        filled = 0 if at is None else at + 1
-        return Content.assemble(
-            Content.styled("".join(bar[:filled]), "$primary"),
-            Content.styled("".join(bar[filled:]), "$foreground-muted"),
+        at, preset = self._cell(self.value), self._cell(self.preset)
+        cells = range(max(self.size.width, 1))
+        bar = "".join(
+            "●" if cell == at else "┼" if cell == preset else "━" if cell < at else "─"
+            for cell in cells
         )
+        return Content.assemble((bar[: at + 1], "$primary"), (bar[at + 1 :], "$foreground-muted"))
 
-    def _cell(self, value: float | None) -> int | None:
+    def _cell(self, value: float | None) -> int:
+        """Return the cell of a value; -1 for None."""
         if value is None:
-            return None
-        least, most, _ = SLIDER_RANGES[self._setting]
-        share = min(max((value - least) / (most - least), 0), 1)
+            return -1
+        share = min(max((value - self._least) / (self._most - self._least), 0), 1)
         return round(share * (max(self.size.width, 1) - 1))
 
     def on_mouse_down(self, event: MouseDown) -> None:
         self.capture_mouse()
-        self._move_to(event.x)
+        self.on_mouse_move(event)
 
-    def on_mouse_move(self, event: MouseMove) -> None:
+    def on_mouse_move(self, event: MouseEvent) -> None:
         if self.app.mouse_captured is self:
-            self._move_to(event.x)
+            share = min(max(event.x / max(self.size.width - 1, 1), 0), 1)
+            steps = share * (self._most - self._least) / self._step
+            name = self.name or ""
+            self.post_message(self.Moved(name, step_value(name, self._least, steps)))
 
-    def on_mouse_up(self, event: MouseUp) -> None:
+    def on_mouse_up(self) -> None:
         self.release_mouse()
-
-    def _move_to(self, cell: int) -> None:
-        least, most, step = SLIDER_RANGES[self._setting]
-        share = min(max(cell / max(self.size.width - 1, 1), 0), 1)
-        text = step_value(self._setting, least, share * (most - least) / step)
-        self.post_message(self.Moved(self._setting, text))
 
 
 def parse_number(text: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,19 +17,22 @@ from textual.widgets import Input, Static
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.sampling import SETTINGS, SamplingSettings
+from chatui.sampling import SETTINGS
 from chatui.text import one_line
 from chatui.tui.editing import LineInput
 from chatui.tui.setting_changes import SettingChanges, parse_setting
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.key_line import KeyLine
-from chatui.tui.widgets.setting_slider import SLIDER_RANGES, NumberField, SettingSlider
+from chatui.tui.widgets.setting_slider import (
+    SLIDER_RANGES,
+    NumberField,
+    SettingSlider,
+    parse_number,
+)
 from chatui.tui.widgets.side_panel import SidePanel
 
 STOPS, WINDOW = "stop_strings", "window"
-_STOP_SEPARATOR = " | "
 _POLL_SECONDS = 0.5
-_YES, _NO = "on", "off"
 
 
 class SystemRow(Static, can_focus=True):
@@ -49,8 +53,6 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "field(-1)", "tui.keys.field_before"),
         Binding("down", "field(1)", "tui.keys.field_after"),
-        Binding("left", "step(-1)", "tui.keys.value_less"),
-        Binding("right", "step(1)", "tui.keys.value_more"),
         Binding("alt+z", "to_preset", "tui.keys.to_preset"),
         Binding("escape", "leave", "tui.keys.close"),
     ]
@@ -103,19 +105,19 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
                     field.value = text
         for slider in self.query(SettingSlider):
             name = slider.name or ""
-            slider.show(field_text(name, changes, spec), preset_text(name, spec))
+            slider.value = parse_number(field_text(name, changes, spec))
+            slider.preset = parse_number(preset_text(name, spec))
 
     def _label(self, name: str, preset: str, changed: bool) -> None:
-        words = say(f"tui.panel.{name}") if name in ("system", WINDOW, STOPS) else name
-        about = ""
+        words, about = name, ""
+        if name not in SETTINGS:
+            words = say(f"tui.panel.{name}")
+        elif not changed:
+            about = "  " + say(f"cli.option.{name}")
         if changed:
-            about = say("tui.panel.preset", value=preset or say("tui.command.unset"))
-        elif name in SETTINGS:
-            about = say(f"cli.option.{name}")
-        label = Content.styled(words, "bold $accent" if changed else "$foreground")
-        label = Content.assemble(
-            label, Content.styled(f"  {about}" if about else "", "$text-muted")
-        )
+            about = "  " + say("tui.panel.preset", value=preset or say("tui.command.unset"))
+        style = "bold $accent" if changed else "$foreground"
+        label = Content.assemble((words, style), (about, "$text-muted"))
         self.query_one(f"#label-{name}", Static).update(label)
 
     @on(SettingSlider.Moved)
@@ -156,11 +158,6 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         place = fields.index(focused) + step if focused in fields else 0
         fields[place % len(fields)].focus()
 
-    def action_step(self, steps: int) -> None:
-        field = self.screen.focused
-        if isinstance(field, NumberField):
-            field.step(steps)
-
 
 def is_changed(name: str, changes: SettingChanges) -> bool:
     """True if the conversation overrides a setting of the preset."""
@@ -177,7 +174,7 @@ def preset_text(name: str, spec: ModelSpec) -> str:
 def field_text(name: str, changes: SettingChanges, spec: ModelSpec) -> str:
     """Return a field's text for the conversation's value."""
     if name == STOPS:
-        return _STOP_SEPARATOR.join(stop.replace("\n", "\\n") for stop in changes.stop_strings)
+        return " | ".join(changes.stop_strings).replace("\n", "\\n")
     if name == WINDOW:
         return _as_text(changes.window)
     return _as_text(changes.sampling.get(name, getattr(spec.sampling, name)))
@@ -190,31 +187,27 @@ def with_field(name: str, text: str, changes: SettingChanges, spec: ModelSpec) -
         ChatuiError: the text is not a valid value of the setting.
     """
     if name == STOPS:
-        stops = (stop.replace("\\n", "\n") for stop in text.split(_STOP_SEPARATOR.strip(" ")))
-        trimmed = (stop.strip(" ") for stop in stops)
-        return replace(changes, stop_strings=tuple(filter(None, trimmed)))
+        stops = (stop.strip(" ") for stop in text.replace("\\n", "\n").split("|"))
+        return replace(changes, stop_strings=tuple(filter(None, stops)))
+    text = text.strip()
     if name == WINDOW:
-        return replace(changes, window=_window(text.strip()) if text.strip() else None)
-    preset: SamplingSettings = spec.sampling
-    value = getattr(preset, name) if not text.strip() else _value(name, text.strip())
-    return changes.with_setting(name, value, preset)
+        return replace(changes, window=_window(text) if text else None)
+    value = _value(name, text) if text else getattr(spec.sampling, name)
+    return changes.with_setting(name, value, spec.sampling)
 
 
 def _window(text: str) -> int:
     setting = SETTINGS["max_new_tokens"]
-    try:
-        window = int(text)
-    except ValueError:
-        window = 0
-    if not setting.allows(window):
-        values = {"name": WINDOW, "value": one_line(text, 40), "range": setting.range}
-        raise ChatuiError(say("settings.out_of_range_key", **values))
-    return window
+    with suppress(ValueError):
+        if setting.allows(window := int(text)):
+            return window
+    values = {"name": WINDOW, "value": one_line(text, 40), "range": setting.range}
+    raise ChatuiError(say("settings.out_of_range_key", **values))
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, bool):
-        return _YES if value else _NO
+        return "on" if value else "off"
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -224,5 +217,5 @@ def _value(name: str, text: str) -> Any:
         return text
     if kind is bool:
         # The setting's validation refuses any other text.
-        return {_YES: True, _NO: False}.get(text.casefold(), text)
+        return {"on": True, "off": False}.get(text.casefold(), text)
     return parse_setting(name, text)
