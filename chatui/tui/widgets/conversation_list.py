@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import work
@@ -15,7 +16,6 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
-from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.rounds import Conversation
 from chatui.conversation.store import Store
 from chatui.conversation.text_search import SearchHit
@@ -51,42 +51,39 @@ def day_of(conversation: Conversation, now: float) -> str:
     return say(f"tui.conversations.{words}") if words else then.isoformat()
 
 
-def heading_of(conversation: Conversation, now: float) -> Content:
-    """Return the heading above a conversation: pinned ones come first, under their own."""
-    pinned = say("organise.list.pinned")
-    return Content.styled(
-        pinned if conversation.pinned else day_of(conversation, now), "bold $primary"
-    )
-
-
 def conversation_row(
-    conversation: Conversation, hit: SearchHit | None, *, is_open: bool = False
-) -> Content:
-    """Return two lines: the title, and the details of the conversation or the text that matched."""
+    conversation: Conversation, hit: SearchHit | None, *, is_open: bool
+) -> ListRow[Conversation]:
+    """Return a row of two lines below the day, or below "pinned" for those that come first.
+
+    The lines are the title, and the details of the conversation or the text that matched.
+    """
     title = one_line(conversation.title) or say("tui.title.new")
-    when = local_time(conversation.updated_at).strftime("%H:%M")
-    about = say("tui.conversations.about", when=when, rounds=conversation.round_count)
-    if conversation.model:
-        about += " · " + one_line(display_name(conversation.model), 40)
-    if conversation.archived:
-        about += " · " + say("organise.list.archived")
-    if conversation.is_replying:
-        about += " · " + say("tui.conversations.replying")
-    second = Content.styled(about, "$foreground-muted")
     # The title often is the first query; it is not shown twice.
     if hit is not None and hit.where != "title" and hit.snippet.strip("…") not in title:
-        second = Content.assemble(
-            Content.styled(plain_text(hit.before), "$foreground-muted"),
-            Content.styled(plain_text(hit.match), "bold $accent"),
-            Content.styled(plain_text(hit.after), "$foreground-muted"),
+        second = [
+            (plain_text(hit.before), "$foreground-muted"),
+            (plain_text(hit.match), "bold $accent"),
+            (plain_text(hit.after), "$foreground-muted"),
+        ]
+    else:
+        when = local_time(conversation.updated_at).strftime("%H:%M")
+        about = (
+            say("tui.conversations.about", when=when, rounds=conversation.round_count),
+            one_line(display_name(conversation.model), 40) if conversation.model else "",
+            say("organise.list.archived") if conversation.archived else "",
+            say("tui.conversations.replying") if conversation.is_replying else "",
         )
-    tags = "".join(f"  #{one_line(tag)}" for tag in conversation.tags)
-    return Content.assemble(
-        Content.styled(("▸ " if is_open else "") + title, "bold $accent" if is_open else "bold"),
-        Content.styled(tags, "$secondary"),
+        second = [(" · ".join(filter(None, about)), "$foreground-muted")]
+    text = Content.assemble(
+        (("▸ " if is_open else "") + title, "bold $accent" if is_open else "bold"),
+        ("".join(f"  #{one_line(tag)}" for tag in conversation.tags), "$secondary"),
         "\n",
-        second,
+        *second,
     )
+    pinned = conversation.pinned and say("organise.list.pinned")
+    heading = pinned or day_of(conversation, time.time())
+    return ListRow(conversation, text, Content.styled(heading, "bold $primary"))
 
 
 def split_tag(words: str) -> tuple[str, str]:
@@ -158,29 +155,22 @@ class ConversationList(PickList[Conversation]):
             found = await asyncio.to_thread(
                 store.conversations, archived=self._is_archive, tag=tag, pinned_first=True
             )
-        index = self._index_to_highlight([each.id for each in found], words)
+        rows = [
+            conversation_row(each, self._hits.get(each.id), is_open=each.id == self.open_id)
+            for each in found
+        ]
+        none = "organise.list.no_archive" if self._is_archive else "organise.list.empty"
+        none = "tui.conversations.none" if text.strip() or tag else none
+        self.show(rows, say(none), self._to_highlight(found, words))
         self._shown_words = words
-        now = time.time()
-        rows = [ListRow(each, self._row(each), heading_of(each, now)) for each in found]
-        self.show(rows, self._empty_message(text, tag), found[index] if found else None)
 
-    def _row(self, conversation: Conversation) -> Content:
-        is_open = conversation.id == self.open_id
-        return conversation_row(conversation, self._hits.get(conversation.id), is_open=is_open)
-
-    def _index_to_highlight(self, ids: Sequence[int], words: str) -> int:
-        """Return the index to highlight: the same conversation as before, or its successor."""
-        before = self.highlighted
+    def _to_highlight(self, found: Sequence[Conversation], words: str) -> Conversation | None:
+        """Return the conversation highlighted before, or its successor; None for the first one."""
+        before, by_id = self.highlighted, {each.id: each for each in found}
         if words != self._shown_words or before is None:
-            return ids.index(self.open_id) if self.open_id in ids and not words else 0
-        if before.id in ids:
-            return ids.index(before.id)
-        return max(0, min(self.shown.index(before), len(ids) - 1))
-
-    def _empty_message(self, text: str, tag: str) -> str:
-        if text.strip() or tag:
-            return say("tui.conversations.none")
-        return say("organise.list.no_archive" if self._is_archive else "organise.list.empty")
+            return None if words or self.open_id is None else by_id.get(self.open_id)
+        place = min(self.shown.index(before), len(found) - 1)
+        return by_id.get(before.id) or (found[place] if found else None)
 
     def choice(self, item: Conversation) -> ChosenConversation:
         """Return a conversation of the list as the one to open, with its match."""
@@ -194,12 +184,8 @@ class ConversationList(PickList[Conversation]):
 
     async def _write(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Have the store write, refresh the list, and return True on success."""
-
-        def call() -> Any:
-            return write(*args, **kwargs)
-
         try:
-            await self._store.queued(call)
+            await self._store.queued(partial(write, *args, **kwargs))
         except ChatuiError as error:
             self.app.tell_user(str(error))
             return False
@@ -211,8 +197,7 @@ class ConversationList(PickList[Conversation]):
     async def action_rename(self) -> None:
         from chatui.tui.screens.questions import LineQuestion
 
-        chosen = self.highlighted
-        if chosen is None:
+        if (chosen := self.highlighted) is None:
             return
         question = say("tui.conversations.new_title")
         title = await self.app.push_screen_wait(LineQuestion(question, chosen.title))
@@ -221,8 +206,7 @@ class ConversationList(PickList[Conversation]):
 
     @work
     async def action_delete(self) -> None:
-        chosen = self.highlighted
-        if chosen is None:
+        if (chosen := self.highlighted) is None:
             return
         self._before_delete(chosen.id)
         if await self._write(self._store.delete, chosen.id):
@@ -258,18 +242,18 @@ class ConversationList(PickList[Conversation]):
     async def action_tag(self) -> None:
         from chatui.tui.screens.questions import LineQuestion
 
-        chosen = self.highlighted
-        if chosen is None:
+        if (chosen := self.highlighted) is None:
             return
+        question = say("organise.list.tags")
         try:
             tags = await asyncio.to_thread(self._store.tags)
-            question = say("organise.list.tags")
-            if tags:
-                known = one_line(" ".join(f"#{tag}" for tag in tags), 300)
-                question += "\n" + say("organise.list.known_tags", tags=known)
-            value = " ".join(f"#{tag}" for tag in chosen.tags)
-            words = await self.app.push_screen_wait(LineQuestion(question, value))
-            if words is not None:
-                await self._write(self._store.organise, chosen.id, tags=parse_tags(words))
         except ChatuiError as error:
             self.app.tell_user(str(error))
+            return
+        if tags:
+            known = one_line(" ".join(f"#{tag}" for tag in tags), 300)
+            question += "\n" + say("organise.list.known_tags", tags=known)
+        value = " ".join(f"#{tag}" for tag in chosen.tags)
+        words = await self.app.push_screen_wait(LineQuestion(question, value))
+        if words is not None:
+            await self._write(self._store.organise, chosen.id, tags=[words])
