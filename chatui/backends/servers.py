@@ -46,16 +46,15 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Listed
             OpenAI-compatible server.
     """
     # Imported late, because httpx2 takes 60 ms.
-    from chatui.backends.openai.model_list import ask_with_key, http_client, list_models
-    from chatui.backends.openai.server_errors import RequestTarget
+    from chatui.backends.openai.connection import Connection, ask_with_key
 
     server = Server(url=server) if isinstance(server, str) else server
     url, key_env = base_url(server.url), server.key_env
 
     async def listed(key: Key | None) -> tuple[ListedModel, ...]:
-        target = RequestTarget(url, key=key, key_env=key_env)
-        async with http_client(target, connect_seconds=min(seconds, 5.0)) as http:
-            return await list_models(http, target, seconds)
+        connection = Connection(url, key, key_env, connect_seconds=min(seconds, 5.0))
+        async with connection.http:
+            return await connection.models(seconds)
 
     return await ask_with_key(url, key_env, listed)
 

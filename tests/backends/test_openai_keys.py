@@ -22,8 +22,7 @@ from tiny_server import (
 from chatui.backends import servers
 from chatui.backends.openai import address
 from chatui.backends.openai.backend import OpenAIBackend
-from chatui.backends.openai.model_list import ask_with_key
-from chatui.backends.openai.server_errors import KeyWantedError
+from chatui.backends.openai.connection import KeyWantedError, ask_with_key
 from chatui.errors import ChatuiError
 from chatui.messages import (
     GenerateRequest,

@@ -6,20 +6,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 
 from chatui.backends.openai.address import Key, base_url, host_of
 from chatui.backends.openai.client import ServerClient
-from chatui.backends.openai.model_list import ask_with_key, choose_model, http_client, list_models
+from chatui.backends.openai.connection import (
+    Connection,
+    ListKeyWantedError,
+    NoModelListError,
+    ask_with_key,
+)
+from chatui.backends.openai.model_list import choose_model
 from chatui.backends.openai.reply_reader import ReplyReader
 from chatui.backends.openai.request_fields import logprob_fields, unsupported_settings
-from chatui.backends.openai.server_errors import (
-    ContextExceededError,
-    KeyWantedError,
-    NoModelListError,
-    RequestTarget,
-)
+from chatui.backends.openai.server_errors import ContextExceededError
 from chatui.backends.openai.server_prompt import (
     NO_TOKENS,
     find_server_tokenizer,
@@ -56,8 +56,8 @@ class OpenAIBackend:
         yield Loading(host_of(url))
         try:
             client = await ask_with_key(url, spec.key_env, partial(_connected, spec, url, format))
-        except KeyWantedError as error:
-            if not (error.only_for_list and spec.path):
+        except ListKeyWantedError:
+            if not spec.path:
                 raise
             client = await _connected(spec, url, format, None, has_list=False)
         notes = list(spec.notes)
@@ -65,9 +65,9 @@ class OpenAIBackend:
             notes.append(say("backends.settings_not_sent", names=", ".join(missing)))
         former, self._client = self._client, client
         if former is not None:
-            await former.close()
+            await former.connection.http.aclose()
         yield Loaded(
-            name=_name(spec, client.target.model),
+            name=_name(spec, client.connection.model),
             family=spec.family or "",
             format=format.name,
             context_limit=client.context_limit,
@@ -112,7 +112,7 @@ class OpenAIBackend:
         try:
             tokens = [token async for token in client.stream(body, reader)]
         except ContextExceededError as error:
-            raise client.too_long(error) from error
+            raise client.connection.error("too_long", str(error)) from error
         return Inspection(
             prompt=text,
             input_ids=ids,
@@ -131,7 +131,7 @@ class OpenAIBackend:
         await self.stop()
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await client.connection.http.aclose()
 
     def _require(self) -> ServerClient:
         if self._client is None:
@@ -149,22 +149,22 @@ async def _connected(
     spec: ModelSpec, url: str, format: PromptFormat, key: Key | None, has_list: bool = True
 ) -> ServerClient:
     """Connect to the server, and choose and describe the model."""
-    target = RequestTarget(url, spec.path, key, spec.key_env)
-    client = ServerClient(spec, target, format, http_client(target))
+    connection = Connection(url, key, spec.key_env)
+    connection.model = spec.path
     try:
         try:
-            listed = await list_models(client.http, target) if has_list else ()
+            listed = await connection.models() if has_list else ()
         except NoModelListError:
             # Some gateways have no list of models; then trust the name.
             if not spec.path:
                 raise
             listed = ()
         model = choose_model(listed, spec.path, url)
-        client.target = replace(target, model=model.id)
+        connection.model = model.id
         limits = (spec.context, spec.context_limit, model.context_limit)
-        client.context_limit = min(filter(None, limits), default=0)
-        client.tokenizer = await find_server_tokenizer(client.http, url, model.id)
+        tokenizer = await find_server_tokenizer(connection.http, url, model.id)
     except BaseException:
-        await client.close()
+        await connection.http.aclose()
         raise
-    return client
+    limit = min(filter(None, limits), default=0)
+    return ServerClient(spec, connection, format, limit, tokenizer)

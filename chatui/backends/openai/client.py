@@ -13,6 +13,7 @@ import anyio
 import httpx2
 
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
+from chatui.backends.openai.connection import Connection
 from chatui.backends.openai.reply_reader import ReplyReader
 from chatui.backends.openai.request_fields import (
     NEW_LIMIT_FIELD,
@@ -21,17 +22,9 @@ from chatui.backends.openai.request_fields import (
 )
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
-    RequestTarget,
-    connection_error,
     error_in,
     exceeds_context,
-    invalid_reply_error,
     notice_in,
-    redirect_error,
-    server_message,
-    status_error,
-    stream_error,
-    with_server_message,
 )
 from chatui.backends.openai.server_prompt import (
     CHAT,
@@ -41,8 +34,6 @@ from chatui.backends.openai.server_prompt import (
     render,
     template_arguments,
 )
-from chatui.errors import ChatuiError
-from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec, Token
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.window import FittedPrompt, fit_prompt
@@ -63,9 +54,8 @@ class ServerClient:
 
     Attributes:
         spec: the loaded spec.
-        target: the server and the model.
+        connection: the server and the model.
         format: ``CHAT``, or the format of prompts for the completions API.
-        http: the HTTP client.
         context_limit: context length in tokens; 0 if unknown.
         tokenizer: the server's tokenizer; None if it has no endpoint for it.
         refused_fields: names of request fields that the server has refused.
@@ -74,9 +64,8 @@ class ServerClient:
     """
 
     spec: ModelSpec
-    target: RequestTarget
+    connection: Connection
     format: PromptFormat
-    http: httpx2.AsyncClient
     context_limit: int = 0
     tokenizer: ServerTokenizer | None = None
     refused_fields: set[str] = field(default_factory=set)
@@ -121,7 +110,7 @@ class ServerClient:
         """Return the body of a request, without the fields of a streamed reply."""
         limit = request.sampling.max_new_tokens
         body = {
-            "model": self.target.model,
+            "model": self.connection.model,
             "messages" if self.chat else "prompt": prompt.prompt,
             **sampling_fields(request.sampling, all_fields=not self.chat),
         }
@@ -178,12 +167,12 @@ class ServerClient:
                         deadline = anyio.current_time() + seconds
         except (httpx2.TimeoutException, TimeoutError) as error:
             if not reader.finish:
-                raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
+                raise self.connection.error("stalled") from error
         except (httpx2.DecodingError, ValueError, RecursionError) as error:
-            raise invalid_reply_error(decoder.unparsed, self.target) from error
+            raise self.connection.error("garbage", decoder.unparsed) from error
         except httpx2.HTTPError as error:
             if not reader.finish and not complaint and not (reader.begun and counted):
-                raise self._dropped(reader.begun) from error
+                raise self.connection.error(_dropped(reader)) from error
         finally:
             await response.aclose()
         if rest := reader.flush():
@@ -194,28 +183,16 @@ class ServerClient:
         if decoder.ended:
             return
         if not seen and (decoder.unparsed or not _may_stream(response)):
-            raise invalid_reply_error(decoder.unparsed, self.target)
-        raise self._dropped(reader.begun)
-
-    def too_long(self, error: ContextExceededError) -> ChatuiError:
-        """Return the error for a prompt that is too long without any round."""
-        sentence = say("backends.too_long", url=self.target.url)
-        return ChatuiError(with_server_message(sentence, str(error)))
-
-    async def close(self) -> None:
-        await self.http.aclose()
-
-    def _dropped(self, begun: bool) -> ChatuiError:
-        key = "backends.dropped" if begun else "backends.no_reply"
-        return ChatuiError(say(key, url=self.target.url))
+            raise self.connection.error("garbage", decoder.unparsed)
+        raise self.connection.error(_dropped(reader))
 
     def _raise_error(self, error: dict[str, Any] | None, begun: bool) -> None:
         if not error:
             return
-        reason = server_message(error, self.target)
+        reason = self.connection.message_in(error)
         if not begun and exceeds_context(200, reason):
             raise ContextExceededError(reason)
-        raise stream_error(error, self.target)
+        raise self.connection.error("broke_off", reason or error.get("finish_reason"))
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
         """Post ``body`` without refused fields; the body of the response is not read yet."""
@@ -224,17 +201,17 @@ class ServerClient:
             for name, value in body.items()
             if name not in self.refused_fields
         }
-        while not (response := await self._post_once(fields)).is_success:
+        endpoint = "/chat/completions" if self.chat else "/completions"
+        while not (response := await self.connection.post(endpoint, fields)).is_success:
             status = response.status_code
             answer = await _body_of(response)
-            complaint = server_message(answer, self.target)
+            complaint = self.connection.message_in(answer)
             if exceeds_context(status, complaint):
                 raise ContextExceededError(complaint)
             # Each time at least one field less: OpenAI names one unknown field at a time.
             fewer = drop_refused_fields(fields, complaint) if status in (400, 413, 422) else None
             if fewer is None:
-                wait = response.headers.get("retry-after", "")
-                raise status_error(status, answer, self.target, wait)
+                raise self.connection.status_error(response, answer)
             fields = fewer
         # Remember the fields that were dropped or renamed.
         if "max_tokens" in body and NEW_LIMIT_FIELD in fields:
@@ -246,21 +223,10 @@ class ServerClient:
         }
         return response
 
-    async def _post_once(self, fields: dict[str, Any], again: bool = True) -> httpx2.Response:
-        endpoint = "/chat/completions" if self.chat else "/completions"
-        try:
-            request = self.http.build_request("POST", self.target.url + endpoint, json=fields)
-            response = await self.http.send(request, stream=True)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            # The server may have closed the kept-alive connection.
-            if again and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
-                return await self._post_once(fields, again=False)
-            raise connection_error(error, self.target) from error
-        if response.request.method != "POST":
-            # Most redirects turn it into a GET.
-            await response.aclose()
-            raise redirect_error(response.url, endpoint, self.target)
-        return response
+
+def _dropped(reader: ReplyReader) -> str:
+    """Return the key of the sentence on a broken connection."""
+    return "dropped" if reader.begun else "no_reply"
 
 
 def _may_stream(response: httpx2.Response) -> bool:

@@ -126,7 +126,7 @@ class StreamedReply:
                 return
             except ContextExceededError as error:
                 if not prompt.history or not tries_left:
-                    raise client.too_long(error) from error
+                    raise client.connection.error("too_long", str(error)) from error
                 kept = prompt.history[-(-len(prompt.history) // 3) :]
                 shorter = await client.fit(replace(request, history=kept))
                 dropped = len(request.history) - len(shorter.history)
