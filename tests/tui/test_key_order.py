@@ -15,7 +15,7 @@ from chatui.messages import ModelSpec
 from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelPicker
-from chatui.tui.screens.reply_display import MAX_POSTPONED_SECONDS
+from chatui.tui.screens.turn_display import MAX_POSTPONED_SECONDS
 
 MODELS = tuple(ModelEntry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
 

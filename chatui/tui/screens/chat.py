@@ -5,16 +5,13 @@ Each extends the one above it:
 
 ======================= ==========================================================================
 ``ChatLayout``          the widgets, the welcome, the title and the status line
-``ReplyDisplay``        the running reply and its counts
-``TurnDisplay``         the messages of the turns; opening conversations
-``EditActions``         sending; editing queries and replies in the query box
-``RatingActions``       ratings and notes
+``ModelActions``        loading; models, adapters, thinking, downloads
+``TurnDisplay``         the messages of the turns; the running reply; opening conversations
+``EditActions``         editing queries and replies in the query box; ratings and notes
 ``QueryActions``        drafts, files in queries, the external editor, waiting queries
 ``ImportExportActions`` ``/import`` and ``/export``
 ``CommandActions``      slash commands, the settings of a conversation
-``ViewActions``         comparison, tree, replay, token panel, context use
-``ModelActions``        models, adapters, thinking, downloads
-``NavigationActions``   the list of conversations, the side bar, the find bar, titles
+``ViewActions``         lists of conversations, find bar, comparison, tree, replay, token panel
 ``ChatScreen``          stop, new conversation, regenerate, versions, copying, looks, help
 ======================= ==========================================================================
 """
@@ -31,11 +28,11 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui.screens.chat_layout import ChatLayout
-from chatui.tui.screens.navigation_actions import NavigationActions
+from chatui.tui.screens.view_actions import ViewActions
 from chatui.tui.widgets.round_list import RoundList
 
 
-class ChatScreen(NavigationActions):
+class ChatScreen(ViewActions):
     """The main screen, with the keys of the conversation as a whole."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

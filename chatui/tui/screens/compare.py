@@ -20,7 +20,7 @@ from chatui.text import one_line
 from chatui.text_difference import differing_spans
 from chatui.tui.comparison import Column, ComparingTurns, Comparison, column_problem
 from chatui.tui.screens import COMPACT_BELOW_CELLS, SHORT_BELOW_ROWS
-from chatui.tui.screens.reply_display import REDRAWS_PER_SECOND, GrowingReply
+from chatui.tui.screens.turn_display import REDRAWS_PER_SECOND, GrowingReply
 from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.widgets.conversation_view import FollowingScroll

@@ -1,8 +1,9 @@
-"""Actions that choose the model: another one, adapters on it, thinking, and downloads."""
+"""The model: its loading, and the actions that choose another one, adapters, or thinking."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -11,16 +12,24 @@ from textual.binding import Binding, BindingType
 from chatui import catalog
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
+from chatui.text import one_line
 from chatui.tui.model_names import display_name, reply_author, with_adapters
-from chatui.tui.screens.view_actions import ViewActions
+from chatui.tui.screens.chat_layout import ChatLayout
+from chatui.tui.turn_messages import (
+    LoadFailed,
+    LoadProgress,
+    ModelReady,
+)
 from chatui.tui.widgets.fetch_bar import FetchBar
+from chatui.tui.widgets.status_line import progress_text
+from chatui.tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
     from chatui.tui.widgets.fetch_bar import Download
 
 
-class ModelActions(ViewActions):
-    """Switches models, adapters and thinking, and fetches models."""
+class ModelActions(ChatLayout):
+    """Shows how models load; switches models, adapters and thinking, and fetches models."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "models", "tui.keys.models"),
@@ -30,6 +39,50 @@ class ModelActions(ViewActions):
         Binding("f10", "server_model", "tui.keys.server_model"),
         Binding("ctrl+g", "download", "tui.keys.download"),
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._load_began = 0.0
+
+    def _on_load_progress(self, message: LoadProgress) -> None:
+        loading = message.loading
+        self._status.model = one_line(display_name(reply_author(message.spec)))
+        if not loading.done_bytes:
+            self._load_began = time.monotonic()
+        self._status.activity = progress_text(
+            loading.done_bytes,
+            loading.total_bytes,
+            time.monotonic() - self._load_began,
+        )
+
+    def _on_model_ready(self, message: ModelReady) -> None:
+        spec, loaded = message.spec, message.loaded
+        for welcome in self.query(Welcome):
+            welcome.spec = spec
+        self._status.model = one_line(display_name(reply_author(spec, loaded)))
+        self._status.activity = ""
+        self._status.device = say("tui.status.small") if loaded.skipped_gpu else ""
+        self._show_thinking()
+        # The speed and the count were measured on the previous model.
+        self._status.tokens_per_second = 0
+        if self._status.context_limit not in (0, loaded.context_limit):
+            self._status.context_used = 0
+        self._status.context_limit = loaded.context_limit
+        for note in loaded.notes:
+            self.app.warn_once(note)
+
+    def _on_load_failed(self, message: LoadFailed) -> None:
+        self._give_back(message.waiting)
+        turns = self.app.turns
+        self._status.model = one_line(display_name(reply_author(turns.spec)))
+        self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
+        self.app.tell_user(message.sentence)
+
+    def _show_thinking(self) -> None:
+        turns = self.app.turns
+        known = turns.loaded is not None and turns.loaded.can_switch_thinking
+        words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
+        self._status.thinking = words[turns.think] if known else ""
 
     async def action_models(self, name: str = "") -> None:
         """Switch to the model of this name, or to one from the list."""

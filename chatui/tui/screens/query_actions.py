@@ -16,7 +16,7 @@ from chatui.locales import say
 from chatui.locations import expanded
 from chatui.text import in_quotes, one_line, without_surrogates
 from chatui.tui.drafts import Draft
-from chatui.tui.screens.rating_actions import RatingActions
+from chatui.tui.screens.edit_actions import EditActions
 from chatui.tui.turn_messages import TurnMessage, WaitingChanged
 from chatui.tui.widgets.query_box import QueryBox
 
@@ -24,7 +24,7 @@ SAVE_SECONDS = 0.4
 """Seconds between a change of the query box and saving the draft."""
 
 
-class QueryActions(RatingActions):
+class QueryActions(EditActions):
     """Saves drafts, sends queries with files, and edits queries in $EDITOR and in the queue."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

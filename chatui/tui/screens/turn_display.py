@@ -1,4 +1,4 @@
-"""The messages of the turns on the main screen, and the conversation that it shows."""
+"""What the turns report, the running reply, and the conversation on the screen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from textual import work
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import GenerateRequest
 from chatui.text import one_line
-from chatui.tui.model_names import display_name, reply_author
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.screens.reply_display import GrowingReply, ReplyDisplay
+from chatui.tui.screens.model_actions import ModelActions
 from chatui.tui.turn_messages import (
     ErrorOccurred,
     LoadFailed,
@@ -26,18 +26,51 @@ from chatui.tui.turn_messages import (
     TurnMessage,
     WaitingChanged,
 )
-from chatui.tui.widgets.status_line import progress_text
+from chatui.tui.widgets.round_view import RoundView
 from chatui.tui.widgets.waiting_list import WaitingList
-from chatui.tui.widgets.welcome import Welcome
+
+REDRAWS_PER_SECOND = 30
+"""Maximum redraws of a growing reply per second."""
+
+MAX_POSTPONED_SECONDS = 0.1
+"""Maximum seconds that key presses may postpone a redraw of a growing reply."""
+
+COUNT_SECONDS = 0.2
+"""Minimum seconds between redraws of the counts, which are unreadable if they change faster."""
 
 
-class TurnDisplay(ReplyDisplay):
-    """Shows what the turns report, and opens conversations."""
+class GrowingReply:
+    """A running reply, and the view that it is drawn in."""
+
+    def __init__(self, reply: RunningReply, view: RoundView, drawn_pieces: int = 0) -> None:
+        """
+        Args:
+            drawn_pieces: the number of pieces that the view already shows.
+        """
+        self.reply = reply
+        self.view = view
+        self._drawn_pieces = drawn_pieces
+
+    def draw(self) -> None:
+        """Append the pieces that were added since the last call."""
+        if new := self.reply.pieces[self._drawn_pieces :]:
+            self._drawn_pieces += len(new)
+            self.view.append("".join(piece.text for piece in new))
+
+
+class TurnDisplay(ModelActions):
+    """Shows what the turns report, draws the running reply, and opens conversations."""
 
     def __init__(self) -> None:
         super().__init__()
         self._is_opening = False
-        self._load_began = 0.0
+        self._growing: GrowingReply | None = None
+        self._drew_reply_at = self._drew_counts_at = 0.0
+
+    def on_mount(self) -> None:
+        self._drawing = self.set_interval(
+            1 / REDRAWS_PER_SECOND, self._draw_reply_when_due, pause=True
+        )
 
     def _after_first_paint(self) -> None:
         super()._after_first_paint()
@@ -63,6 +96,7 @@ class TurnDisplay(ReplyDisplay):
                 self._on_load_progress(message)
             case ModelReady():
                 self._on_model_ready(message)
+                self._measure_context()
             case LoadFailed():
                 self._on_load_failed(message)
             case ErrorOccurred():
@@ -123,48 +157,64 @@ class TurnDisplay(ReplyDisplay):
         words = say("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
         self.app.tell_user(words, "information")
 
-    # The model
+    # The running reply
 
-    def _on_load_progress(self, message: LoadProgress) -> None:
-        loading = message.loading
-        self._status.model = one_line(display_name(reply_author(message.spec)))
-        if not loading.done_bytes:
-            self._load_began = time.monotonic()
-        self._status.activity = progress_text(
-            loading.done_bytes,
-            loading.total_bytes,
-            time.monotonic() - self._load_began,
-        )
+    def _draw_reply(self) -> None:
+        if self._growing is not None:
+            self._growing.draw()
 
-    def _on_model_ready(self, message: ModelReady) -> None:
-        spec, loaded = message.spec, message.loaded
-        for welcome in self.query(Welcome):
-            welcome.spec = spec
-        self._status.model = one_line(display_name(reply_author(spec, loaded)))
-        self._status.activity = ""
-        self._status.device = say("tui.status.small") if loaded.skipped_gpu else ""
-        self._show_thinking()
-        # The speed and the count were measured on the previous model.
-        self._status.tokens_per_second = 0
-        if self._status.context_limit not in (0, loaded.context_limit):
-            self._status.context_used = 0
-        self._status.context_limit = loaded.context_limit
-        self._measure_context()
-        for note in loaded.notes:
-            self.app.warn_once(note)
+    def _draw_reply_when_due(self) -> None:
+        """Draw the reply and its counts, unless a key press is about to be drawn."""
+        now = time.monotonic()
+        if self.app.is_key_pending and now - self._drew_reply_at < MAX_POSTPONED_SECONDS:
+            return
+        self._drew_reply_at = now
+        self._draw_reply()
+        if now - self._drew_counts_at >= COUNT_SECONDS:
+            self._drew_counts_at = now
+            self._show_counts()
 
-    def _on_load_failed(self, message: LoadFailed) -> None:
-        self._give_back(message.waiting)
-        turns = self.app.turns
-        self._status.model = one_line(display_name(reply_author(turns.spec)))
-        self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
-        self.app.tell_user(message.sentence)
+    def _show_dropped_rounds(self) -> None:
+        growing = self._growing
+        if growing is not None and growing.reply.dropped_rounds:
+            growing.view.set_dropped_rounds(growing.reply.dropped_rounds)
 
-    def _show_thinking(self) -> None:
-        turns = self.app.turns
-        known = turns.loaded is not None and turns.loaded.can_switch_thinking
-        words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
-        self._status.thinking = words[turns.think] if known else ""
+    def _show_counts(self) -> None:
+        reply = self.app.turns.reply_here
+        if reply is None:
+            self._status.tokens_per_second = self._status.context_used = 0
+            return
+        self._status.tokens_per_second = round(reply.tokens_per_second, 1)
+        self._status.context_used = reply.begun_round.prompt_tokens + reply.output_tokens
+        if reply.context_limit:
+            self._status.context_limit = reply.context_limit
+
+    @work(exclusive=True, group="context")
+    async def _measure_context(self) -> None:
+        """Measure how the rounds share the context window, for the meter in the status line."""
+        from chatui.prompting.window import reply_reserve
+        from chatui.tui.context_use import measure_context_use
+
+        turns, store = self.app.turns, self.app.store
+        current, reply = turns.current, turns.reply_here
+        if current.id is None or current.head_id is None:
+            self._status.context = None
+            return
+        try:
+            rounds = await asyncio.to_thread(store.rounds, current.id, current.head_id)
+            prompt = await asyncio.to_thread(store.prompt, rounds[-1].id)
+        except ChatuiError:
+            # Another chatui may have deleted the conversation.
+            return
+        tokens, dropped = rounds[-1].prompt_tokens, prompt.dropped_rounds if prompt else 0
+        if reply is not None and reply.begun_round.id == rounds[-1].id:
+            tokens, dropped = reply.begun_round.prompt_tokens, reply.dropped_rounds
+        limit = self._status.context_limit
+        reserve = 0
+        if limit:
+            request = GenerateRequest("", sampling=current.changes.sampling_for(turns.spec))
+            reserve = reply_reserve(turns.spec, request, limit)
+        self._status.context = measure_context_use(rounds, tokens, dropped, reserve)
 
     # The conversation on the screen
 
