@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.sampling import DEFAULTS, Setting, override
 from chatui.text import one_line
-from chatui.validation_errors import describe_error
+from chatui.validation_errors import key_and_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,8 +26,7 @@ CONTEXT = Setting(int, 1, 2**31 - 1)
 """Range of the context window, in tokens."""
 
 
-@dataclass(frozen=True)
-class Server:
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An OpenAI-compatible server.
 
     Attributes:
@@ -44,8 +42,7 @@ class Server:
     key_env: str = ""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings file.
 
     Attributes:
@@ -93,8 +90,8 @@ class Settings:
     ambiguous_width: Literal[1, 2] = 1
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
-    keys: dict[str, Any] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         ranges = {"max_new_tokens": _TOKENS, "reply_reserve": _TOKENS, "context": CONTEXT}
@@ -125,21 +122,11 @@ def load_settings(file: Path | None = None) -> Settings:
     except (ValueError, RecursionError) as error:
         # For huge numbers and deep nesting tomllib raises other errors than its own.
         raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
-    if unknown := _unknown_keys(raw):
-        raise ChatuiError(say("settings.unknown_key", path=path, key=one_line(unknown[0], 60)))
     try:
         return msgspec.convert(raw, Settings)
     except (msgspec.ValidationError, ChatuiError) as error:
-        reason = describe_error(error)
-        raise ChatuiError(say("settings.wrong_value", path=path, reason=reason)) from error
-
-
-def _unknown_keys(raw: dict[str, Any]) -> list[str]:
-    """Return the unknown keys of the file, sorted."""
-    servers = raw.get("servers")
-    tables = (
-        [table for table in servers if isinstance(table, dict)] if isinstance(servers, list) else []
-    )
-    return sorted(set(raw) - set(Settings.__dataclass_fields__)) + sorted(
-        f"servers.{key}" for table in tables for key in set(table) - {*Server.__dataclass_fields__}
-    )
+        key, reason = key_and_reason(error, Settings)
+        is_unknown = "unknown field" in str(error)
+        words = {"key": one_line(key, 60), "reason": f"{key} {reason}".lstrip()}
+        sentence = "settings.unknown_key" if is_unknown else "settings.wrong_value"
+        raise ChatuiError(say(sentence, path=path, **words)) from error

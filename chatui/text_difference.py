@@ -60,17 +60,14 @@ def _differing(one: list[str], other: list[str]) -> list[_Pair]:
     # Importing it here keeps the start of the app fast.
     from difflib import SequenceMatcher
 
-    first = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-    first = min(len(one), len(other)) if first is None else first
-    blocks = SequenceMatcher(None, one[first:], other[first:]).get_matching_blocks()
+    shortest = min(len(one), len(other))
+    first = next((at for at in range(shortest) if one[at] != other[at]), shortest)
     found: list[_Pair] = []
-    at = one_at, other_at = first, first
-    for block in blocks:
-        here = first + block.a, first + block.b
-        if at != here:
-            found.append(((one_at, here[0]), (other_at, here[1])))
+    for kind, *ends in SequenceMatcher(None, one[first:], other[first:]).get_opcodes():
+        if kind != "equal":
+            start, end, other_start, other_end = (first + each for each in ends)
+            found.append(((start, end), (other_start, other_end)))
             _join_over_coincidences(found)
-        at = one_at, other_at = here[0] + block.size, here[1] + block.size
     return found
 
 

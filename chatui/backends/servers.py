@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from chatui.backends.openai.address import base_url, host_of, is_loopback
 from chatui.catalog import ModelEntry
 from chatui.catalog.resolving import with_users_settings
@@ -139,7 +141,7 @@ def with_server(settings: Settings, url: str) -> Settings:
     server = _known_or_new(url, settings)
     if server in settings.servers:
         return settings
-    return replace(settings, servers=(server, *settings.servers))
+    return structs.replace(settings, servers=(server, *settings.servers))
 
 
 def server_name(server: Server) -> str:

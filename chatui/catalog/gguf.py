@@ -45,22 +45,11 @@ _STRING, _ARRAY = 8, 9
 _LONGEST_STRING = 1 << 31
 _MOST_ENTRIES = 100_000
 _BLOCKS = {
-    0: (1, 4),
-    1: (1, 2),
-    30: (1, 2),
-    2: (32, 18),
-    3: (32, 20),
-    6: (32, 22),
-    7: (32, 24),
-    8: (32, 34),
-    9: (32, 36),
-    10: (256, 84),
-    11: (256, 110),
-    12: (256, 144),
-    13: (256, 176),
-    14: (256, 210),
+    1: {0: 4, 1: 2, 30: 2},
+    32: {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 9: 36},
+    256: {10: 84, 11: 110, 12: 144, 13: 176, 14: 210},
 }
-"""Tensor type -> numbers and bytes in a block: F32, F16, BF16; Q4_0 … Q8_1; Q2_K … Q6_K
+"""Numbers in a block -> tensor type -> bytes of a block: F32, F16, BF16; Q4_0 … Q8_1; Q2_K … Q6_K
 (ggml: src/ggml-common.h)."""
 
 
@@ -80,29 +69,29 @@ def read_gguf(file: Path) -> GgufHeader | None:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":
                 return None
-            version, tensors, count = struct.unpack("<IQQ", stream.read(20))
+            version, tensors, count = _read(stream, "IQQ")
             if version < 2 or max(count, tensors) > _MOST_ENTRIES:
                 return None
-            values = dict(_pair(stream) for _ in range(count))
+            values = {_string(stream): _value(stream, *_read(stream, "I")) for _ in range(count)}
             data = max((_tensor_end(stream) for _ in range(tensors)), default=0)
             alignment = values.get("general.alignment", 32)
             least = -(-stream.tell() // alignment) * alignment + data if tensors else 0
-    except (OSError, struct.error, ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
+    except (OSError, struct.error, ValueError, LookupError, TypeError, ArithmeticError):
         return None
-    except RecursionError:
-        # Arrays nested too deeply.
+    except (MemoryError, RecursionError):
+        # A long string, or arrays nested too deeply.
         return None
     architecture = str(values.get("general.architecture") or "")
     model_values = {key.removeprefix(f"{architecture}."): value for key, value in values.items()}
     window = model_values.get("context_length")
     return GgufHeader(
-        architecture,
-        str(values.get("general.name") or ""),
-        window if isinstance(window, int) else None,
-        _cache_size(model_values),
-        bool(values.get("tokenizer.chat_template")),
-        tensors,
-        least,
+        architecture=architecture,
+        name=str(values.get("general.name") or ""),
+        context_limit=window if isinstance(window, int) else None,
+        cache=_cache_size(model_values),
+        has_chat_template=bool(values.get("tokenizer.chat_template")),
+        tensor_count=tensors,
+        least_bytes=least,
     )
 
 
@@ -144,22 +133,22 @@ def check_gguf(file: Path) -> GgufHeader:
     return header
 
 
+def _read(stream: BinaryIO, code: str) -> tuple[Any, ...]:
+    """Read little-endian numbers by their codes for ``struct``."""
+    return struct.unpack(f"<{code}", stream.read(struct.calcsize(f"<{code}")))
+
+
 def _tensor_end(stream: BinaryIO) -> int:
     """Return the offset of the end of a tensor's data, in bytes from the start of all data."""
     _string(stream)
-    (dimensions,) = struct.unpack("<I", stream.read(4))
+    (dimensions,) = _read(stream, "I")
     if dimensions > 8:
         raise ValueError("a tensor has too many dimensions")
-    shape = struct.unpack(f"<{dimensions}Q", stream.read(8 * dimensions))
-    kind, offset = struct.unpack("<IQ", stream.read(12))
-    numbers, size = _BLOCKS.get(kind, (1, 0))
-    return int(offset + math.prod(shape) // numbers * size)
-
-
-def _pair(stream: BinaryIO) -> tuple[str, Any]:
-    key = _string(stream)
-    (kind,) = struct.unpack("<I", stream.read(4))
-    return key, _value(stream, kind)
+    *shape, kind, offset = _read(stream, f"{dimensions}QIQ")
+    for numbers, sizes in _BLOCKS.items():
+        if kind in sizes:
+            return int(offset + math.prod(shape) // numbers * sizes[kind])
+    return int(offset)
 
 
 def _value(stream: BinaryIO, kind: int) -> Any:
@@ -167,9 +156,8 @@ def _value(stream: BinaryIO, kind: int) -> Any:
     if kind == _STRING:
         return _string(stream)
     if kind != _ARRAY:
-        code = f"<{_SCALARS[kind]}"
-        return struct.unpack(code, stream.read(struct.calcsize(code)))[0]
-    inner, length = struct.unpack("<IQ", stream.read(12))
+        return _read(stream, _SCALARS[kind])[0]
+    inner, length = _read(stream, "IQ")
     if inner in _SCALARS:
         stream.seek(length * struct.calcsize(f"<{_SCALARS[inner]}"), 1)
     else:
@@ -179,7 +167,7 @@ def _value(stream: BinaryIO, kind: int) -> Any:
 
 
 def _string(stream: BinaryIO) -> str:
-    (length,) = struct.unpack("<Q", stream.read(8))
+    (length,) = _read(stream, "Q")
     if length > _LONGEST_STRING:
         raise ValueError("a string of the header is too long")
     text = stream.read(length)

@@ -182,7 +182,7 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
         keys = ()
         return msgspec.convert(raw, SystemFile)
     except msgspec.ValidationError as error:
-        key, reason = key_and_reason(error)
+        key, reason = key_and_reason(error, SystemFile)
         keys += tuple(re.findall(r"[^.\[\]]+", key))
         if isinstance(error.__cause__, InvalidValue):
             keys += error.__cause__.keys

@@ -268,7 +268,7 @@ def _converted(raw: Any, kind: Any) -> Any:
         # msgspec encodes keys as UTF-8, which cannot hold lone surrogates.
         raise ValueError(say("dataset.no_utf8")) from error
     except msgspec.ValidationError as error:
-        raise ValueError(describe_error(error)) from error
+        raise ValueError(describe_error(error, kind)) from error
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -84,7 +84,7 @@ def test_a_users_preset_overrides_a_shipped_one(users_preset: Write, tmp_path: P
         (
             'format = "x"\ncontext = "much"\nbase = { hf = "a/b" }\n',
             2,
-            "context: cannot be 'much'.",
+            "context: cannot be 'much'; possible are: a whole number, auto.",
         ),
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
         ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
