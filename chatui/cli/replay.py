@@ -26,8 +26,16 @@ _STEPS_PER_WRITE = 1_000
 
 def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
-    transcripts = {name: _read(name, args.encoding, faults) for name in args.files}
-    chosen = requested_models(getattr(args, "models", []))
+
+    def read(name: str) -> Transcript:
+        def note(fault: UnreadableRecord) -> None:
+            place = f"{name}, " + say("import.line", line=fault.line)
+            faults.append(say("import.skipped", place=place, reason=fault.reason))
+
+        return read_transcript(Path(name), note, encoding=args.encoding)
+
+    transcripts = {name: read(name) for name in args.files}
+    chosen = requested_models(args.models)
     if not chosen and (args.model or args.lora):
         chosen = [(args.model, args.lora or ())]
     if not (args.rerun or args.report or chosen or args.server):
@@ -40,13 +48,10 @@ def run(args: argparse.Namespace) -> int:
     for fault in faults:
         write_stderr(fault)
     chosen = chosen or [(None, ())]
-    if args.rerun and not args.report:
-        from chatui.cli.rerun import rerun
+    from chatui.cli.replay_models import compare, rerun
 
-        return rerun(transcripts, args, chosen)
-    from chatui.cli.replay_comparison import compare
-
-    return compare(transcripts, args, chosen)
+    ask = rerun if args.rerun and not args.report else compare
+    return ask(transcripts, args, chosen)
 
 
 def requested_models(
@@ -108,15 +113,3 @@ def _continue(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -
         request.spec_of(wanted, request.settings_of(wanted))
         args = wanted
     return start_app.run(args, lambda store: resume(store, whole, point))
-
-
-def _read(name: str, encoding: str | None, faults: list[str]) -> Transcript:
-    def note(fault: UnreadableRecord) -> None:
-        faults.append(_skipped_text(name, fault))
-
-    return read_transcript(Path(name), note, encoding=encoding)
-
-
-def _skipped_text(name: str, fault: UnreadableRecord) -> str:
-    place = f"{name}, " + say("import.line", line=fault.line)
-    return say("import.skipped", place=place, reason=fault.reason)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import groupby, zip_longest
 from typing import Any
 
+from chatui.backends import registry
 from chatui.backends.protocol import Backend, ScoringBackend
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.exit_codes import SUCCESS
-from chatui.cli.model_pool import ModelPool, model_pool
 from chatui.cli.output import StatusLine, write_stderr
 from chatui.cli.recorded_rounds import RecordedRound
 from chatui.conversation.compared_replies import (
@@ -24,43 +25,88 @@ from chatui.conversation.compared_replies import (
 )
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
-from chatui.messages import Adapter, ModelSpec
+from chatui.messages import Adapter, Loaded, ModelSpec
 from chatui.text import one_line
 from chatui.tui.model_names import display_name, reply_author
-
-DIFFERENT = 3
-"""Exit code of ``--rerun`` if a reply differs from the recorded one."""
 
 RequestedModel = tuple[str | None, Sequence[Adapter]]
 """A model reference and its adapters; None is the model that was recorded."""
 
 
-@dataclass(frozen=True)
-class TokenComparison:
-    """A new reply compared with the recorded one, token by token.
+def first_difference(recorded: ComparedReply, new: ComparedReply) -> int | None:
+    """Return the index of the first token that differs; None if none does."""
+    pairs = enumerate(zip_longest(recorded.ids, new.ids))
+    return next((at for at, (old_id, new_id) in pairs if old_id != new_id), None)
 
-    Attributes:
-        tokens: number of tokens compared.
-        differs_at: the first token that differs, from 1; None if none does.
-        before, after: text of that token in the recorded and the new reply; "" past the end.
+
+@dataclass
+class _LoadedBase:
+    """A base model in its own process, and the spec with the adapters that are loaded on it."""
+
+    backend: Backend
+    spec: ModelSpec
+    loaded: Loaded
+
+
+class ModelPool:
+    """Loads models on demand and keeps those that fit beside each other.
+
+    Models that differ in their adapters share one base. If a model would get quantised weights or
+    a shorter window beside the others, the others are unloaded first.
     """
 
-    tokens: int
-    differs_at: int | None = None
-    before: str = ""
-    after: str = ""
+    def __init__(self, interrupt: session.InterruptHandler) -> None:
+        self._interrupt = interrupt
+        self._open: dict[ModelSpec, _LoadedBase] = {}
 
+    async def use(self, spec: ModelSpec) -> tuple[Backend, Loaded]:
+        """Return a backend that holds the model of ``spec``, and load it if necessary.
 
-def compare_tokens(recorded: ComparedReply, new: ComparedReply) -> TokenComparison:
-    """Find the first token that differs."""
-    for place in range(max(len(recorded.ids), len(new.ids))):
-        (old_id, before), (new_id, after) = (
-            (one.ids[place], one.pieces[place]) if place < len(one.ids) else (None, "")
-            for one in (recorded, new)
-        )
-        if old_id != new_id:
-            return TokenComparison(place + 1, place + 1, before, after)
-    return TokenComparison(len(new.ids))
+        Raises:
+            ChatuiError: the model cannot be loaded.
+        """
+        base = replace(spec, adapters=())
+        there = self._open.get(base)
+        if there is None:
+            there = await self._load_beside(spec) if self._open else None
+            if there is None:
+                await self.aclose()
+                there = await self._load(spec, spec)
+            session.write_notes(there.loaded)
+            self._open[base] = there
+        self._interrupt.backend = there.backend
+        if there.spec != spec:
+            there.loaded, there.spec = await session.load(there.backend, spec), spec
+            session.write_notes(there.loaded)
+        return there.backend, there.loaded
+
+    async def aclose(self) -> None:
+        """Unload all models."""
+        while self._open:
+            await self._open.popitem()[1].backend.close()
+
+    async def _load_beside(self, spec: ModelSpec) -> _LoadedBase | None:
+        """Load a model beside the others; None if it is not the same as it would be alone."""
+        plain = replace(spec, weights="plain") if spec.weights == "auto" else spec
+        try:
+            made = await self._load(spec, plain)
+        except ChatuiError:
+            return None
+        loaded = made.loaded
+        # A reduction to fit has a note, except for loading a 16-bit file in 16 bits.
+        narrowed = loaded.device == "cpu" and loaded.dtype == "bfloat16" and spec.dtype == "auto"
+        if loaded.notes or narrowed:
+            await made.backend.close()
+            return None
+        return made
+
+    async def _load(self, spec: ModelSpec, wanted: ModelSpec) -> _LoadedBase:
+        self._interrupt.backend = backend = registry.create(spec.backend)
+        try:
+            return _LoadedBase(backend, spec, await session.load(backend, wanted))
+        except BaseException:
+            await backend.close()
+            raise
 
 
 class ReplayRun:
@@ -114,7 +160,7 @@ class ReplayRun:
     def differing(self) -> int:
         """Number of new replies that differ from a recorded one that should be repeatable."""
         return sum(
-            compare_tokens(each.recorded, reply).differs_at is not None
+            first_difference(each.recorded, reply) is not None
             for each, one in zip(self.rounds, self.replies.rounds, strict=True)
             for column, reply in one.replies.items()
             if column != RECORDED and each.is_repeatable
@@ -132,7 +178,7 @@ class ReplayRun:
         """
 
         async def work(interrupt: session.InterruptHandler) -> int:
-            async with model_pool(interrupt) as pool:
+            async with aclosing(ModelPool(interrupt)) as pool:
                 for column in range(1, len(self.columns) + 1):
                     await self._run_column(pool, column, on_reply, scores)
                 # The earlier models have not scored the replies that came after theirs.

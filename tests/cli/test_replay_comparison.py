@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from command import Chatui, is_one_sentence
 
 from chatui.backends import registry
 from chatui.cli import session
-from chatui.cli.model_pool import model_pool
 from chatui.cli.parser import run
 from chatui.cli.replay import requested_models
+from chatui.cli.replay_run import ModelPool
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded, ModelSpec
 
@@ -122,7 +123,7 @@ def test_models_stay_loaded_while_they_fit_beside_each_other(
     tuned = replace(small, adapters=(Adapter("+lora"),))
 
     async def work() -> None:
-        async with model_pool(session.InterruptHandler()) as held:
+        async with aclosing(ModelPool(session.InterruptHandler())) as held:
             for spec in (small, tuned, other, small, other, large, small, long):
                 assert (await held.use(spec))[1].name == spec.name
         assert not open_ones
