@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from chatui.conversation import search_index, tables
-from chatui.conversation.open_store import OpenStore, read_by, reads, writes
+from chatui.conversation import tables
+from chatui.conversation.database import Database
 from chatui.conversation.rounds import (
     Conversation,
     Transcript,
@@ -25,12 +25,59 @@ if TYPE_CHECKING:
     from chatui.conversation.text_search import SearchHit
 
 LONGEST_TAG = 40
-_INDEXED_AT_ONCE = 500
-"""Rounds of an import indexed in one transaction."""
+
+Result = TypeVar("Result")
+P = ParamSpec("P")
+Connected: TypeAlias = Callable[Concatenate[sqlite3.Connection, P], Result]
+StoreMethod: TypeAlias = Callable[Concatenate["ConversationStore", P], Result]
+S = TypeVar("S", bound="ConversationStore")
 
 
-class ConversationStore(OpenStore):
+def reads(
+    method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
+) -> Callable[Concatenate[S, P], Result]:
+    """Make a method of the store from one that reads through a connection, in one transaction."""
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        with self._database.reading() as db:
+            return method(self, db, *args, **kwargs)
+
+    return call
+
+
+def writes(
+    method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
+) -> Callable[Concatenate[S, P], Result]:
+    """Make a method of the store from one that writes through a connection, in one transaction.
+
+    It runs in the writing thread.
+    """
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self._database.write(lambda db: method(self, db, *args, **kwargs))
+
+    return call
+
+
+def read_by(function: Connected[P, Result]) -> StoreMethod[P, Result]:
+    """Make a method of the store from a function that reads through a connection."""
+    return reads(lambda _, db, *args, **kwargs: function(db, *args, **kwargs))
+
+
+def written_by(
+    function: Connected[P, Result],
+) -> StoreMethod[P, Result]:
+    """Make a method of the store from a function that writes through a connection."""
+    return writes(lambda self, db, *args, **kwargs: function(db, *args, **kwargs))
+
+
+class ConversationStore:
     """The part of a store that handles whole conversations."""
+
+    _database: Database
+    _clock: Callable[[], float]
 
     @reads
     def conversations(
@@ -111,27 +158,7 @@ class ConversationStore(OpenStore):
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
         return tuple(decode_text(name) for (name,) in found.fetchall())
 
-    def add_conversations(self, added: Iterable[Transcript]) -> tuple[int, ...]:
-        """Add conversations of ended rounds, parents first, in one transaction.
-
-        Returns:
-            Their new ids.
-        """
-        last, ids = self._insert_conversations(added)
-        # Queued, so that an import can read on meanwhile.
-        self._database.queue(self._index_after, last)
-        return ids
-
-    @writes
-    def _insert_conversations(
-        self, db: sqlite3.Connection, added: Iterable[Transcript]
-    ) -> tuple[int, tuple[int, ...]]:
-        return tables.last_id(db, "rounds"), tables.insert_conversations(db, added)
-
-    def _index_after(self, round_id: int) -> None:
-        some = partial(search_index.index_some, most=_INDEXED_AT_ONCE, after=round_id)
-        while self._database.write(some):
-            pass
+    add_conversations = written_by(tables.insert_conversations)
 
     def submit_conversations(self, added: Iterable[Transcript]) -> Future[tuple[int, ...]]:
         """Queue :meth:`add_conversations` for the writing thread and return at once."""

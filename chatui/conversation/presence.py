@@ -49,8 +49,10 @@ class Presence:
         name: the announced name of this process; "" before.
     """
 
-    def __init__(self, database: Path) -> None:
-        self._folder = database.with_name(database.name + "-writers")
+    def __init__(self, database: Path | None) -> None:
+        """None is a database in memory: it has one process, whose name stays ""."""
+        self._is_shared = database is not None
+        self._folder = Path(f"{database}-writers")
         self.name = ""
         self._descriptor = -1
 
@@ -60,7 +62,7 @@ class Presence:
         Raises:
             OSError: the folder cannot be written, or has no file locks.
         """
-        if not self.name:
+        if self._is_shared and not self.name:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             name = uuid.uuid4().hex
             # Renamed after locking, so that an unlocked file means that its process ended.

@@ -8,16 +8,35 @@ reading methods in a worker thread (``asyncio.to_thread``) and queues writing me
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from chatui.conversation import tables
-from chatui.conversation.conversation_store import ConversationStore
-from chatui.conversation.open_store import read_by, reads, writes, written_by
+from chatui.conversation import search_index, tables
+from chatui.conversation.conversation_store import (
+    ConversationStore,
+    Result,
+    read_by,
+    reads,
+    writes,
+    written_by,
+)
+from chatui.conversation.database import Database, ProgressHandler, plain_errors
+from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import Conversation, Piece, Round, conversation_title
 from chatui.errors import ChatuiError
 from chatui.locales import say
+
+_SECONDS_UNTIL_PURGE = 24 * 3600
+"""Seconds for which a deleted conversation can be restored."""
+_INDEXED_AT_ONCE = 100
+"""Rounds indexed in one transaction, which takes some hundredths of a second."""
 
 
 class Store(ConversationStore):
@@ -26,7 +45,93 @@ class Store(ConversationStore):
     Every method raises ``ChatuiError`` if the file cannot be read or written (no permission, disk
     full, locked by another program, damaged), or if the conversation or round does not exist. A
     failed call leaves the database unchanged.
+
+    Attributes:
+        file: the database; None if it is in memory.
     """
+
+    def __init__(
+        self,
+        file: Path | None,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_progress: ProgressHandler | None = None,
+    ) -> None:
+        """Open ``file``, creating or upgrading it; None keeps the database in memory, unsaved.
+
+        Args:
+            clock: returns seconds since the epoch.
+            on_progress: called repeatedly while the file is opened; an upgrade may take seconds.
+        """
+        self.file = file
+        self._clock = clock
+        self._database = Database(file, on_progress)
+        self._presence = Presence(file)
+
+    def announce(self) -> None:
+        """Announce this process as a writer to the others; close the store if that fails.
+
+        Raises:
+            ChatuiError: the folder cannot be written, or has no file locks (a network drive).
+        """
+        try:
+            with plain_errors(self.file):
+                self._presence.announce()
+        except ChatuiError:
+            self._database.close()
+            raise
+
+    async def queued(self, write: Callable[..., Result], *args: Any) -> Result:
+        """Queue a call of a writing method and await its result.
+
+        Cancelling the awaiting task does not cancel the write.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self._database.queue(write, *args)))
+
+    def close(self) -> None:
+        """Close the store; rounds that it is still streaming become "interrupted"."""
+        try:
+            if self._presence.name:
+                # If this fails, the next start does it.
+                with suppress(ChatuiError):
+                    self._database.write(lambda db: _interrupt(db, self._presence.name))
+        finally:
+            self._database.close()
+            self._presence.leave()
+
+    def recover_rounds(self) -> tuple[Round, ...]:
+        """Mark rounds whose process died in mid-reply as "interrupted" and return them.
+
+        Rounds that a running chatui is writing stay as they are. Conversations deleted more than a
+        day ago are removed permanently. Rounds that an upgrade left unindexed are indexed from now
+        on, between other writes.
+        """
+        if self.file is None:
+            return ()
+        self._database.queue(self._index_rest)
+        gone, recovered = self._end_interrupted()
+        with plain_errors(self.file):
+            for name in gone:
+                self._presence.forget(name)
+            self._presence.sweep()
+        return tuple(recovered)
+
+    def _index_rest(self) -> None:
+        index_some = partial(search_index.index_some, most=_INDEXED_AT_ONCE)
+        if self._database.write(index_some):
+            # A RuntimeError means that the store is closed; the next start continues.
+            with suppress(RuntimeError):
+                self._database.queue(self._index_rest)
+
+    @writes
+    def _end_interrupted(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:
+        names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
+        gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
+        long_ago = (self._clock() - _SECONDS_UNTIL_PURGE,)
+        deleted = db.execute("SELECT id FROM conversations WHERE deleted_at < ?", long_ago)
+        for (id_,) in deleted.fetchall():
+            tables.delete_conversation(db, id_)
+        return gone, [each for name in gone for each in _interrupt(db, name)]
 
     # The tree of rounds
 
@@ -110,8 +215,7 @@ class Store(ConversationStore):
             started_at=now,
             corrects_id=corrects_id,
         )
-        writer = "" if self._presence is None else self._presence.announce()
-        round_id = tables.insert_round(db, begun, writer)
+        round_id = tables.insert_round(db, begun, self._presence.announce())
         values = (round_id, now, id_)
         db.execute("UPDATE conversations SET head_id = ?, updated_at = ? WHERE id = ?", values)
         return tables.get_round(db, round_id)
@@ -137,3 +241,14 @@ class Store(ConversationStore):
         values = (self._clock(), ended.conversation_id)
         db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
         return tables.get_round(db, ended.id)
+
+
+def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
+    """Mark the streaming rounds of one process as interrupted, with the pieces saved of them."""
+    ended = []
+    for each in tables.rounds_where(db, "r.state = 'streaming' AND r.writer = ?", writer):
+        pieces = tables.pieces(db, each.id)
+        seconds = pieces[-1].at_seconds if pieces else 0.0
+        ended.append(replace(each, state="interrupted", output_tokens=len(pieces), seconds=seconds))
+        tables.update_round(db, ended[-1])
+    return ended

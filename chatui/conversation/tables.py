@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -39,6 +39,8 @@ _INSERT_ROUND = (
     f"INSERT INTO rounds ({', '.join(_COLUMNS)}, depth, writer, indexed)"
     f" VALUES ({', '.join('?' * (len(_COLUMNS) + 3))})"
 )
+_INDEXED_AT_ONCE = 500
+"""Rounds of an import indexed by one statement."""
 _COUNT_VERSIONS = (
     "(SELECT count(*) FROM rounds v INDEXED BY rounds_by_parent WHERE v.parent_id IS r.parent_id"
     " AND v.conversation_id = r.conversation_id{})"
@@ -121,46 +123,49 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
 
 
 def insert_conversations(db: sqlite3.Connection, added: Iterable[Transcript]) -> tuple[int, ...]:
-    """Insert conversations with their ended rounds and pieces, without indexing the texts.
+    """Add conversations of ended rounds, parents first, in one transaction.
 
     Returns:
-        The new ids of the conversations.
+        Their new ids.
     """
-    new_ids, new_round_ids = (count(last_id(db, name) + 1) for name in ("conversations", "rounds"))
-    conversation_rows: list[tuple[Any, ...]] = []
-    heads: list[tuple[int | None, int]] = []
+    last_round = _last_id(db, "rounds")
+    new_ids, new_round_ids = count(_last_id(db, "conversations") + 1), count(last_round + 1)
+    rows: list[tuple[Any, ...]] = []
     round_rows: list[tuple[Any, ...]] = []
-    pieces_by_ids: list[tuple[dict[int | None, int], Mapping[int, Sequence[Piece]]]] = []
-    for whole in added:
+    heads: list[tuple[int | None, int]] = []
+    pieces: list[tuple[dict[int | None, int], Mapping[int, Iterable[Piece]]]] = []
+    for whole, id_ in zip(added, new_ids, strict=False):
         conversation, rounds = whole.conversation, whole.rounds
-        id_ = next(new_ids)
-        ids: dict[int | None, int] = {}
+        ids: dict[int | None, int] = {
+            each.id: new for each, new in zip(rounds, new_round_ids, strict=False)
+        }
         depths: dict[int | None, int] = {None: 0}
         for each in rounds:
-            ids[each.id] = round_id = next(new_round_ids)
             depths[each.id] = depth = depths[each.parent_id] + 1
-            keys = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
+            keys = (ids[each.id], id_, ids.get(each.parent_id), ids.get(each.corrects_id))
             round_rows.append((*keys, *encode_round(each), depth, "", False))
-        pieces_by_ids.append((ids, whole.pieces))
+        pieces.append((ids, whole.pieces))
         title = conversation_title(conversation.title, rounds[0].query if rounds else "")
         times = (conversation.created_at, conversation.updated_at)
         flags = (conversation.pinned, conversation.archived, encode_tags(conversation.tags))
-        conversation_rows.append((id_, encode_text(title), *times, *flags))
+        rows.append((id_, encode_text(title), *times, *flags))
         heads.append((ids.get(conversation.head_id), id_))
     insert = (
         "INSERT INTO conversations (id, title, created_at, updated_at, pinned, archived, tags)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)"
     )
-    db.executemany(insert, conversation_rows)
+    db.executemany(insert, rows)
     db.executemany(_INSERT_ROUND, round_rows)
     db.executemany("UPDATE conversations SET head_id = ? WHERE id = ?", heads)
-    for ids, pieces in pieces_by_ids:
-        for old_id, batch in pieces.items():
+    for ids, by_round in pieces:
+        for old_id, batch in by_round.items():
             append_pieces(db, ids[old_id], batch)
-    return tuple(row[0] for row in conversation_rows)
+    while search_index.index_some(db, _INDEXED_AT_ONCE, after=last_round):
+        pass
+    return tuple(row[0] for row in rows)
 
 
-def last_id(db: sqlite3.Connection, table: str) -> int:
+def _last_id(db: sqlite3.Connection, table: str) -> int:
     """Return the highest id ever used in a table; 0 if it never had a row."""
     found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     return found[0] if found else 0
