@@ -16,7 +16,7 @@ from chatui.catalog.resolving import with_users_settings
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.prompting.families import CHAT_TEMPLATE
+from chatui.prompting.format import CHAT_TEMPLATE
 from chatui.settings import Server, Settings
 
 if TYPE_CHECKING:

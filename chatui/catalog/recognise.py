@@ -23,7 +23,7 @@ from chatui.catalog.model_files import (
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.families import CHAT_TEMPLATE, first_class, format_of, model_type_of
+from chatui.prompting.format import CHAT_TEMPLATE, first_class, format_of, model_type_of
 
 NATIVE = frozenset({"chatglm", "moss"})
 """Families that chatui runs itself, because transformers does not."""

@@ -17,8 +17,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Inspection
 from chatui.prompting import formats
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 from chatui.text import token_in_quotes

@@ -17,7 +17,7 @@ from chatui.catalog.recognise import why_unsupported
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.prompting.families import model_type_of
+from chatui.prompting.format import model_type_of
 
 _QUANTISATION_PACKAGES = {
     "auto-round": ("auto_round",),

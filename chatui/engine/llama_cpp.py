@@ -30,8 +30,7 @@ from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import chat_template_format
-from chatui.prompting.families import CHAT_TEMPLATE, format_of
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat, format_of
 
 _DEFAULT_WINDOW = 8192
 """Tokens, if the file does not state the length that the model was trained for."""

@@ -50,8 +50,7 @@ from chatui.engine.weights import TensorEntry, TensorReader, find_weights, progr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat
 
 
 @dataclass(frozen=True)

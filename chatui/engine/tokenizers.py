@@ -22,8 +22,7 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import ChatTemplate, chat_template_format, end_of_turn
-from chatui.prompting.families import CHAT_TEMPLATE, format_of
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat, format_of
 
 EOS_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",), "bloom": ("<pad>",)}
 """Tokens that end a reply in a family, in addition to those named in the model's files.

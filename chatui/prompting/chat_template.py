@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import Exchange, PromptFormat, Render
+from chatui.prompting.format import CHAT_TEMPLATE, Exchange, PromptFormat, Render
 from chatui.prompting.parts import reply_for_history
 from chatui.prompting.prompt_text import LiteralText, PromptText, TokenFinder, joined
 

@@ -11,8 +11,7 @@ from typing import Any
 from chatui.engine.engine import Engine
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token
 from chatui.prompting import formats
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import Exchange, Render
+from chatui.prompting.format import CHAT_TEMPLATE, Exchange, Render
 
 QUERIES = ("春眠不觉晓", "Who are you?", "处处闻啼鸟，\n夜来风雨声。")
 REPLY_TOKENS = 5

@@ -17,8 +17,7 @@ import httpx2
 from chatui.messages import ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import THINKING_SWITCHES
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, Exchange, PromptFormat
 from chatui.prompting.parts import reply_for_history
 from chatui.text import without_surrogates
 

@@ -18,8 +18,7 @@ from chatui.engine.examples.training_example import (
 from chatui.engine.tokenizers import template_eos_ids
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat
 from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
 from chatui.text import without_surrogates
 

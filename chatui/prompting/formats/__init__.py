@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat
 from chatui.text import in_quotes, similar_names
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from chatui.catalog import ModelEntry, list_models
 from chatui.catalog.schema import is_hub_id
 from chatui.locales import say
 from chatui.messages import Loaded, ModelSpec
-from chatui.prompting.families import CHAT_TEMPLATE
+from chatui.prompting.format import CHAT_TEMPLATE
 from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line
