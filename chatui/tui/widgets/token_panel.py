@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -72,14 +72,15 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._as_table = False
         self._is_growing = False
         self._drawn: object = None
-        self._parts_shown: dict[str, Content] = {}
 
     def compose(self) -> ComposeResult:
-        for part in ("facts", "read-title", "read", "wrote-title"):
-            yield Static(markup=False, classes=part)
+        yield Static(classes="facts")
+        yield Static(say("tui.token_panel.read"), classes="read-title", markup=False)
+        yield Static(classes="read")
+        yield Static(say("tui.token_panel.wrote"), classes="wrote-title", markup=False)
         yield TokenRows(classes="wrote")
         with Vertical(classes="foot"):
-            yield Static(markup=False, classes="token")
+            yield Static(classes="token")
             yield KeyLine(say(self.footer_keys))
 
     def on_mount(self) -> None:
@@ -149,19 +150,16 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     def action_select_token(self, step: int) -> None:
         """Select the next or the previous token."""
         if self._pieces:
-            start = len(self._pieces) if step < 0 else -1
-            self._select_token(
-                start + step if self._token_index is None else self._token_index + step
-            )
+            outside = len(self._pieces) if step < 0 else -1
+            self._select_token((outside if self._token_index is None else self._token_index) + step)
 
     def action_candidate(self, step: int) -> None:
         """Highlight another alternative of the selected token; scroll if it has none."""
-        token = None if self._token_index is None else self._pieces[self._token_index]
-        if token is None or not token.alternatives:
-            self.scroll_relative(y=step, animate=False)
-        else:
+        if (token := self._token) and token.alternatives:
             self._candidate = max(1, min(self._candidate + step, len(token.alternatives)))
             self._draw()
+        else:
+            self.scroll_relative(y=step, animate=False)
 
     def action_take_highlighted(self) -> None:
         if self._candidate:
@@ -184,14 +182,18 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._as_table = not self._as_table
         self._draw()
 
-    @on(TokenRows.Clicked)
-    def _on_token_clicked(self, event: TokenRows.Clicked) -> None:
-        self._select_token(event.index)
-
     def on_click(self, event: Click) -> None:
-        number = event.style.meta.get(CANDIDATE)
-        if isinstance(number, int):
+        if isinstance(event.widget, TokenRows):
+            if (index := event.widget.token_at(event.x, event.y)) is not None:
+                self._select_token(index)
+        elif number := event.style.meta.get(CANDIDATE):
             self.action_take(number)
+
+    @property
+    def _token(self) -> Piece | None:
+        """The selected token."""
+        index = self._token_index
+        return None if index is None or index >= len(self._pieces) else self._pieces[index]
 
     def _select_token(self, index: int) -> None:
         self._token_index = max(0, min(index, len(self._pieces) - 1))
@@ -208,42 +210,30 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     # Drawing
 
     def _draw(self) -> None:
-        if self.round is None:
-            self.query_one(TokenRows).show((), 0, None)
-            self._update_parts({"facts": Content(say("tui.token_panel.empty"))})
-            return
+        self.set_class(self.round is None, "-empty")
         hidden = max(0, len(self._pieces) - _STREAMED_TOKENS) if self._is_growing else 0
         self.query_one(TokenRows).show(self._pieces, hidden, self._token_index)
-        self._update_parts(
-            {
-                "facts": round_facts(self.round, self._prompt, self._pieces),
-                "read-title": Content(say("tui.token_panel.read")),
-                "read": self._read(),
-                "wrote-title": Content(say("tui.token_panel.wrote")),
-                "token": self._token(),
-            }
-        )
-
-    def _update_parts(self, parts: dict[str, Content]) -> None:
-        for part in self.query(Static).exclude("KeyLine"):
-            (name,) = part.classes
-            content = parts.get(name, Content())
-            before = self._parts_shown.get(name)
-            if before is None or not before.is_same(content):
-                self._parts_shown[name] = content
-                part.display = bool(content.plain)
+        facts, token = Content(say("tui.token_panel.empty")), Content()
+        if self.round is not None:
+            facts = round_facts(self.round, self._prompt, self._pieces)
+        if self._token is not None:
+            token = token_details(self._token, self._candidate)
+        elif self._pieces:
+            token = Content.styled(say("tui.token_panel.point"), "$foreground-muted")
+        for name, content in {"facts": facts, "read": self._read(), "token": token}.items():
+            part = self.query_one(f".{name}", Static)
+            # An update lays the whole panel out again.
+            if not (isinstance(part.content, Content) and part.content.is_same(content)):
                 part.update(content)
+                part.display = bool(content)
 
     def _read(self) -> Content:
+        """Return the prompt."""
+        if self.round is None:
+            return Content()
         if self._prompt is None:
             key = "tui.round.reading" if self._is_growing else "tui.token_panel.not_kept"
             return Content.styled(say(key), "$foreground-muted")
         if self._as_table and self._prompt.input_ids:
             return token_table(self._prompt)
         return prompt_text(self._prompt)
-
-    def _token(self) -> Content:
-        if self._token_index is not None and self._token_index < len(self._pieces):
-            return token_details(self._pieces[self._token_index], self._candidate)
-        hint = say("tui.token_panel.point") if self._pieces else ""
-        return Content.styled(hint, "$foreground-muted")
