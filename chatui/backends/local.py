@@ -22,7 +22,6 @@ from chatui.messages import (
     Inspection,
     Loaded,
     LoadEvent,
-    Loading,
     ModelSpec,
     ReplyEvent,
     Scored,
@@ -60,7 +59,7 @@ class LocalBackend:
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
-        self._drains: set[asyncio.Task[None]] = set()
+        self._draining: asyncio.Task[None] | None = None
         self._loaded = False
 
     @property
@@ -102,24 +101,17 @@ class LocalBackend:
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         async with self._turn:
             # The end of an idle process may show only at the next command.
-            may_be_dead = await self._alive()
-            await self.start()
-            try:
-                async for event in self._load(spec):
-                    may_be_dead = False
-                    yield event
-            except _EngineDiedError:
-                if not may_be_dead:
-                    raise
+            for again in (await self._alive(), False):
                 await self.start()
-                async for event in self._load(spec):
-                    yield event
-
-    async def _load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
-        async with aclosing(self._ask(wire.Load(spec))) as events:
-            async for event in events:
-                if isinstance(event, Loading | Loaded):
-                    yield event
+                try:
+                    async with aclosing(self._ask(wire.Load(spec))) as events:
+                        async for event in events:
+                            again = False
+                            yield event
+                    return
+                except _EngineDiedError:
+                    if not again:
+                        raise
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[ReplyEvent, None]:
         return self._ask(wire.Generate(request), self._turn)
@@ -151,7 +143,7 @@ class LocalBackend:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        await asyncio.gather(*self._drains, return_exceptions=True)
+        await self._drained()
 
     async def _alive(self) -> bool:
         """Return True if there is a process that has not closed its pipe."""
@@ -200,8 +192,9 @@ class LocalBackend:
         """
         finished = False
         async with turn or nullcontext():
-            if turn is not None and (self._process is None or not self._loaded):
+            if turn is not None and not self._loaded:
                 raise BackendLost(say("engine.no_model"))
+            await self._drained()
             try:
                 # If the process has ended, the next read raises.
                 with suppress(ConnectionError):
@@ -212,26 +205,22 @@ class LocalBackend:
                     if isinstance(event, Failed):
                         raise ChatuiError(event.sentence)
                     yield event
-            except ChatuiError:
-                finished = True
-                raise
             finally:
                 if not finished:
-                    await self._stop_and_drain()
+                    self._draining = asyncio.create_task(self._drain())
+                    await self._drained()
 
-    async def _stop_and_drain(self) -> None:
+    async def _drain(self) -> None:
         """Stop the command after its caller left, and read its remaining events."""
+        with suppress(ChatuiError, ConnectionError):
+            await self._send(wire.Stop())
+            while not _is_last(await self._receive()):
+                pass
 
-        async def drain() -> None:
-            with suppress(ChatuiError, ConnectionError):
-                await self._send(wire.Stop())
-                while not _is_last(await self._receive()):
-                    pass
-
-        task = asyncio.ensure_future(drain())
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
-        await asyncio.shield(task)
+    async def _drained(self) -> None:
+        """Wait until no events of a command without a caller are left."""
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
 
 
 class LlamaCppBackend(LocalBackend):

@@ -62,6 +62,26 @@ async def test_it_is_a_backend_and_is_found_by_name() -> None:
         registry.create("lokal")
 
 
+async def test_a_reply_after_one_that_was_cancelled_twice(
+    backend: LocalBackend, folder: Path
+) -> None:
+    """The second cancellation arrives while the events of the first reply are still read."""
+    await load(backend, folder)
+
+    async def read(count: int | None) -> list[object]:
+        return [event async for event in backend.generate(request(count))]
+
+    reading = asyncio.create_task(read(None))
+    await asyncio.sleep(0.2)
+    for _ in range(3):
+        reading.cancel()
+        await asyncio.sleep(0)
+    done = (await read(5))[-1]
+    assert isinstance(done, Done) and done.output_tokens == 5
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
 async def test_a_reply(backend: LocalBackend, folder: Path) -> None:
     assert (await load(backend, folder)).family == "gpt2"
     events = [event async for event in backend.generate(request())]
