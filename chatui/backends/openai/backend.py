@@ -162,7 +162,7 @@ async def _connected(
         model = choose_model(listed, spec.path, url)
         connection.model = model.id
         limits = (spec.context, spec.context_limit, model.context_limit)
-        tokenizer = await find_server_tokenizer(connection.http, url, model.id)
+        tokenizer = await find_server_tokenizer(connection)
     except BaseException:
         await connection.http.aclose()
         raise

@@ -126,3 +126,15 @@ def objects_in(value: Any) -> Iterator[dict[str, Any]]:
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, dict):
             yield one
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def as_string(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from chatui.backends.openai.chunk_decoder import objects_in
+from chatui.backends.openai.chunk_decoder import as_object
 from chatui.backends.openai.reply_reader import token_count
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -44,7 +44,7 @@ def _listed(model: Any) -> ListedModel | None:
     names = (entry.get(name) for name in ("id", "model", "name"))
     name = next((name for name in names if isinstance(name, str) and name), None)
     # vLLM and SGLang: max_model_len; llama-server: meta.n_ctx.
-    meta = next(objects_in(entry.get("meta")), {})
+    meta = as_object(entry.get("meta"))
     limits = [entry.get(name) for name in ("max_model_len", "context_length")]
     limits += [meta.get("n_ctx"), meta.get("n_ctx_train")]
     limit = next(filter(None, map(token_count, limits)), None)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from chatui.backends.openai.chunk_decoder import objects_in
+from chatui.backends.openai.chunk_decoder import as_list, as_object, as_string, objects_in
 from chatui.messages import Candidate, FinishReason, Token
 
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -51,7 +51,7 @@ class ReplyReader:
 
     def read(self, chunk: dict[str, Any]) -> Iterator[Token]:
         """Yield the tokens of one decoded chunk."""
-        usage = _object(chunk.get("usage"))
+        usage = as_object(chunk.get("usage"))
         self.prompt_tokens = token_count(usage.get("prompt_tokens")) or self.prompt_tokens
         self.output_tokens = token_count(usage.get("completion_tokens")) or self.output_tokens
         choice = next(objects_in(chunk.get("choices")), None)
@@ -64,14 +64,14 @@ class ReplyReader:
             text = self._message(choice.get("message"))
         finish = choice.get("finish_reason")
         # SGLang's own API has an object here.
-        finish = _string(_object(finish).get("type") or finish)
+        finish = as_string(as_object(finish).get("type") or finish)
         # DashScope's own API says "null" while the reply goes on.
         if finish and finish.casefold() != "null":
             text += self._close_tag()
             self.finish = finish
         text = self._join_surrogates(text, final=bool(self.finish))
         self._stopped_by_string |= isinstance(choice.get("stop_reason"), str)
-        details = list(_token_details(_object(choice.get("logprobs"))))
+        details = list(_token_details(as_object(choice.get("logprobs"))))
         # The last token carries the text of the chunk.
         for token_id, logprob, alternatives in details[:-1]:
             yield Token("", token_id, logprob, alternatives)
@@ -98,19 +98,19 @@ class ReplyReader:
         if content:
             text += self._close_tag() + content
         for call in objects_in(message.get("tool_calls") or message.get("function_call")):
-            text += self._call(_object(call.get("function", call)))
+            text += self._call(as_object(call.get("function", call)))
         return text
 
     def _call(self, function: dict[str, Any]) -> str:
         """Return the text of a part of a tool call; the name opens the tag, arguments follow."""
         text = ""
-        if name := _string(function.get("name")):
+        if name := as_string(function.get("name")):
             head = f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": '
             text = self._close_tag() + self._opened(head, "}\n</tool_call>\n", "")
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             return text + json.dumps(arguments, ensure_ascii=False)
-        return text + _string(arguments)
+        return text + as_string(arguments)
 
     def _opened(self, opening: str, closing: str, text: str) -> str:
         """Return ``text`` in a tag; the tag before is closed, unless it is the same."""
@@ -139,16 +139,16 @@ def _token_details(
     The chat API (and llama-server in both) has a list of entries in ``content``; the completions
     API has parallel lists.
     """
-    if entries := _list(logprobs.get("content")):
+    if entries := as_list(logprobs.get("content")):
         for entry in objects_in(entries):
             rows = objects_in(entry.get("top_logprobs"))
             best = ((_id_of(row), row.get("token"), row.get("logprob")) for row in rows)
             yield _id_of(entry), _logprob(entry.get("logprob")), _ranked(best)
         return
-    values = _list(logprobs.get("token_logprobs"))
-    tops = _list(logprobs.get("top_logprobs")) or [None] * len(values)
+    values = as_list(logprobs.get("token_logprobs"))
+    tops = as_list(logprobs.get("top_logprobs")) or [None] * len(values)
     for value, top in zip(values, tops, strict=False):
-        best = ((-1, *pair) for pair in _object(top).items())
+        best = ((-1, *pair) for pair in as_object(top).items())
         yield -1, _logprob(value), _ranked(best)
 
 
@@ -190,19 +190,7 @@ def _text(content: Any) -> str:
     if isinstance(content, dict):
         parts = (content.get(name) for name in ("text", "content", "refusal", "value"))
         return _text(next(filter(None, parts), ""))
-    return _string(content)
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return as_string(content)
 
 
 def _character(pair: re.Match[str]) -> str:

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import httpx2
 
+from chatui.backends.openai.chunk_decoder import as_list, as_object, as_string
+from chatui.backends.openai.connection import Connection
 from chatui.messages import ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import THINKING_SWITCHES
@@ -111,16 +113,13 @@ class ServerTokenizer:
     """The tokenizer endpoint of a server.
 
     Attributes:
-        root: address of the server, without ``/v1``.
-        path: path of the endpoint.
+        path: path of the endpoint, after the address without ``/v1``.
         field: name of the request field for the text.
         options: further request fields.
         chat: True if the endpoint also takes messages, and renders them.
     """
 
-    http: httpx2.AsyncClient
-    root: str
-    model: str
+    connection: Connection
     path: str
     field: str
     options: dict[str, Any]
@@ -131,7 +130,7 @@ class ServerTokenizer:
         text = {self.field: prompt}
         if not isinstance(prompt, str):
             text = {"messages": prompt, **template_arguments(think)}
-        body = {"model": self.model, **text, **self.options}
+        body = {"model": self.connection.model, **text, **self.options}
         return _tokens_in(await self._ask(self.path, body))
 
     async def render(self, messages: Messages, think: bool | None = None) -> str:
@@ -140,9 +139,8 @@ class ServerTokenizer:
         body: dict[str, Any] = {"messages": list(messages), **template_arguments(think)}
         if self.chat:
             ids, _ = await self.tokenize(messages, think)
-            path, body = "/detokenize", {"model": self.model, "tokens": list(ids)}
-        prompt = (await self._ask(path, body)).get("prompt")
-        return prompt if isinstance(prompt, str) else ""
+            path, body = "/detokenize", {"model": self.connection.model, "tokens": list(ids)}
+        return as_string((await self._ask(path, body)).get("prompt"))
 
     async def count(self, prompt: Prompt, think: bool | None = None) -> int:
         """Return the length of a prompt in tokens; estimated if the server does not report it."""
@@ -151,13 +149,13 @@ class ServerTokenizer:
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post to an endpoint and return the JSON object of the answer; {} on any failure."""
+        url = self.connection.url.removesuffix("/v1") + path
         try:
-            answer = await self.http.post(self.root + path, json=body, timeout=_COUNT_SECONDS)
-            told = answer.json() if answer.status_code == 200 else None
+            answer = await self.connection.http.post(url, json=body, timeout=_COUNT_SECONDS)
+            return as_object(answer.json() if answer.status_code == 200 else None)
         except (httpx2.HTTPError, ValueError) as error:
-            _log.info("no answer from %s%s: %s", self.root, path, type(error).__name__)
-            told = None
-        return told if isinstance(told, dict) else {}
+            _log.info("no answer from %s: %s", url, type(error).__name__)
+            return {}
 
 
 _ENDPOINTS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
@@ -170,33 +168,26 @@ _ENDPOINTS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
 )
 
 
-async def find_server_tokenizer(
-    http: httpx2.AsyncClient, base: str, model: str
-) -> ServerTokenizer | None:
+async def find_server_tokenizer(connection: Connection) -> ServerTokenizer | None:
     """Return the server's tokenizer; None without a known endpoint."""
     for endpoint in _ENDPOINTS:
-        tokenizer = ServerTokenizer(http, base.removesuffix("/v1"), model, *endpoint)
+        tokenizer = ServerTokenizer(connection, *endpoint)
         if (await tokenizer.tokenize("你好"))[0]:
             return tokenizer
     return None
 
 
 def _tokens_in(answer: dict[str, Any]) -> Tokens:
+    """Return the ids and pieces of an answer, in which a token is an id or an object with one."""
     tokens = answer.get("tokens")
-    if not isinstance(tokens, list):
+    rows = [row if isinstance(row, dict) else {"id": row} for row in as_list(tokens)]
+    ids: tuple[Any, ...] = tuple(row.get("id") for row in rows)
+    if not all(isinstance(id, int) for id in ids):
         return NO_TOKENS
-    if all(isinstance(token, int) for token in tokens):
-        return tuple(tokens), tuple(map(str, answer.get("token_strs") or ()))
-    if all(isinstance(token, dict) and isinstance(token.get("id"), int) for token in tokens):
-        return (
-            tuple(token["id"] for token in tokens),
-            tuple(_piece(token.get("piece")) for token in tokens),
-        )
-    return NO_TOKENS
+    pieces = answer.get("token_strs") or [row["piece"] for row in rows if "piece" in row]
+    return ids, tuple(map(_piece, as_list(pieces)))
 
 
 def _piece(piece: Any) -> str:
     """Return the text of a piece; llama-server sends incomplete characters as a list of bytes."""
-    if isinstance(piece, list):
-        return bytes(piece).decode("utf-8", "replace")
-    return str(piece or "")
+    return bytes(piece).decode("utf-8", "replace") if isinstance(piece, list) else str(piece)
