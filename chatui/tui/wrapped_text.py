@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from textual.geometry import Offset
 from textual.selection import Selection
@@ -12,55 +12,10 @@ from textual.selection import Selection
 from chatui.tui.wrapping import Row, estimated_rows, row_starts
 
 
-class GrowingRows(Protocol):
-    """Converts a growing text to rows.
-
-    Attributes:
-        rows: rows from top to bottom.
-    """
-
-    rows: list[Row]
-
-    def read(self, text: str) -> int:
-        """Append text; return the index of the first changed row."""
-
-    def finish(self) -> None:
-        """End the text and remove white space at its end."""
-
-
-class PlainRows:
-    """The rows of a plain text."""
-
-    def __init__(self, width: int) -> None:
-        self.rows = [Row(0, 0, "")]
-        self._width = width
-
-    def read(self, text: str) -> int:
-        """Append text; return the index of the first changed row."""
-        first = len(self.rows) - 1
-        last = self.rows.pop()
-        paragraph, offset = last.paragraph, last.start
-        for index, piece in enumerate((last.text + text).split("\n")):
-            if index:
-                paragraph, offset = paragraph + 1, 0
-            cuts = [0, *row_starts(piece, self._width), len(piece)]
-            self.rows.extend(
-                Row(paragraph, offset + start, piece[start:end]) for start, end in pairwise(cuts)
-            )
-        return first
-
-    def finish(self) -> None:
-        """End the text and remove white space at its end."""
-        while len(self.rows) > 1 and not self.rows[-1].text.strip():
-            self.rows.pop()
-        last = self.rows.pop()
-        self.rows.append(Row(last.paragraph, last.start, last.text.rstrip()))
-
-
 class WrappedText:
-    """A text as rows, made on first use, because the width is often unknown before.
+    """A plain text as rows, made on first use, because the width is often unknown before.
 
-    The time to append depends only on the appended text.
+    The time to append depends only on the appended text. Subclasses read other texts.
     """
 
     CHUNK_CHARACTERS: ClassVar[int] = 5_000
@@ -71,11 +26,14 @@ class WrappedText:
         Args:
             is_complete: False if text may be appended.
         """
-        self._width = max(1, width)
         self._pieces = [text]
         self._is_whole = is_complete
-        self._made: GrowingRows | None = None
-        self._unread = ""
+        self.rewrap(width)
+
+    def rewrap(self, width: int) -> None:
+        """Set another width."""
+        self._width, self._rows, self._unread = max(1, width), list[Row](), ""
+        self._has_begun = False
 
     @property
     def width(self) -> int:
@@ -85,17 +43,9 @@ class WrappedText:
     @property
     def rows(self) -> list[Row]:
         """The rows read so far, at least one; a long text is read in several chunks."""
-        return self._rows.rows or [Row(0, 0, "")]
-
-    @property
-    def _rows(self) -> GrowingRows:
-        if self._made is None:
-            self._made, self._unread = self._new_rows(), self.source
-            self._read(self._made)
-        return self._made
-
-    def _new_rows(self) -> GrowingRows:
-        return PlainRows(self._width)
+        if not self._has_begun:
+            self._begin()
+        return self._rows or [Row(0, 0, "")]
 
     @property
     def has_unread(self) -> bool:
@@ -109,14 +59,11 @@ class WrappedText:
 
     def read_more(self) -> None:
         """Read the next chunk of a long text."""
-        self._read(self._rows)
-
-    def _read(self, rows: GrowingRows) -> None:
         part = self._unread[: self.CHUNK_CHARACTERS]
         self._unread = self._unread[self.CHUNK_CHARACTERS :]
-        rows.read(part)
+        self._read(part)
         if self._is_whole and not self._unread:
-            rows.finish()
+            self._finish()
 
     @property
     def source(self) -> str:
@@ -139,25 +86,21 @@ class WrappedText:
         """Append ``text``; return the index of the first changed row."""
         self._pieces.append(text)
         if self._is_whole:
-            self._is_whole, self._made = False, None
-        if self._made is None:
+            self._is_whole = self._has_begun = False
+        if not self._has_begun:
             return 0
         if self._unread:
             self._unread += text
-            return len(self._made.rows)
-        return self._made.read(text)
+            return len(self._rows)
+        return self._read(text)
 
     def strip_end(self) -> None:
         """End the text and remove white space at its end; other rows are kept."""
         self._pieces = [self.source.rstrip()]
         self._is_whole = True
         self._unread = self._unread.rstrip()
-        if self._made is not None and not self._unread:
-            self._made.finish()
-
-    def rewrap(self, width: int) -> None:
-        """Set another width."""
-        self._width, self._made, self._unread = max(1, width), None, ""
+        if self._has_begun and not self._unread:
+            self._finish()
 
     def code_at(self, paragraph: int) -> str:
         """Return the code below a paragraph that is a code head; "" for other paragraphs."""
@@ -166,6 +109,32 @@ class WrappedText:
     def selected(self, selection: Selection) -> str:
         """Return the selected text; the selection's offsets are (index, paragraph)."""
         return (selected_text(self.text, selection) or ("", ""))[0]
+
+    def _begin(self) -> None:
+        """Read the first chunk at the present width."""
+        self._has_begun = True
+        self._rows, self._unread = [], self.source
+        self.read_more()
+
+    def _read(self, text: str) -> int:
+        """Make the rows of more text; return the index of the first changed row."""
+        last = self._rows.pop() if self._rows else Row(0, 0, "")
+        first, paragraph, offset = len(self._rows), last.paragraph, last.start
+        for index, piece in enumerate((last.text + text).split("\n")):
+            if index:
+                paragraph, offset = paragraph + 1, 0
+            cuts = [0, *row_starts(piece, self._width), len(piece)]
+            self._rows.extend(
+                Row(paragraph, offset + start, piece[start:end]) for start, end in pairwise(cuts)
+            )
+        return first
+
+    def _finish(self) -> None:
+        """End the text and remove white space at its end."""
+        while len(self._rows) > 1 and not self._rows[-1].text.strip():
+            self._rows.pop()
+        last = self._rows.pop()
+        self._rows.append(Row(last.paragraph, last.start, last.text.rstrip()))
 
 
 def shown_text(rows: Iterable[Row]) -> str:

@@ -15,9 +15,8 @@ from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.tui.markdown import inline
 from chatui.tui.markdown.code_colours import START, colour_line
-from chatui.tui.markdown.inline import read_inline
+from chatui.tui.markdown.inline import close_open_marks, read_inline
 from chatui.tui.markdown.markdown_text import MarkdownText
-from chatui.tui.markdown.unfinished import close_open_marks
 
 TALKER = ModelSpec("talker", "/m")
 REPLY = """## 水果 `x`
@@ -46,7 +45,10 @@ a_1 * b_1
 $$
 公式 $a*b*c$，<b>不是粗体</b>，|x| = 5
 """
-PIECES = ("|", "-", "*", "`", "```", "\n", "\n", "a", "字", " ", "> ", "#", "1. ", "$$", "~~", "[")
+PIECES = (
+    *("|", "-", "*", "`", "```", "\n", "\n", "a", "字", " ", "> ", "#", "1. ", "$$", "~~", "["),
+    *("a | b\n", "|---|---|\n", "| 春 | 秋 |\n", "|---\n"),
+)
 
 
 def shown(text: MarkdownText) -> list[tuple[str, str]]:
@@ -163,6 +165,18 @@ def test_rows_above_a_growing_line_or_table_do_not_change() -> None:
         "苹果            12",
         "一个很长的名字  3",
     ]
+
+
+def test_a_line_that_is_no_delimiter_row_begins_no_table() -> None:
+    assert [row for row, _ in shown(MarkdownText("a | b\n|---\nc", 24))] == ["a | b", "|---", "c"]
+
+
+def test_columns_widened_by_an_unfinished_row_that_is_none_are_narrowed_again() -> None:
+    source = "> | a | b |\n> |---|---|\n> 很长的一行"
+    text = MarkdownText("", 40, is_complete=False)
+    for character in source + " | 没有表格\n\n完":
+        text.append(character)
+    assert looks(text) == looks(MarkdownText(source + " | 没有表格\n\n完", 40))
 
 
 def test_a_wide_table_is_narrowed_and_then_folded() -> None:

@@ -92,24 +92,12 @@ def _style(kind: str) -> str:
     return next((style for start, style in _STYLES if name.startswith(start)), "")
 
 
-@cache
-def _lexer_classes() -> dict[str, tuple[str, str]]:
-    """Return the (module, class) of each lexer in Pygments by its short names."""
-    from pygments.lexers._mapping import LEXERS
-
-    return {
-        alias: (module, class_name)
-        for class_name, (module, _, aliases, _, _) in LEXERS.items()
-        for alias in aliases
-    }
-
-
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Any:
     """Return Pygments' lexer for a language; None if it has none."""
-    found = _lexer_classes().get(language)
-    if found is None:
-        return None
-    from importlib import import_module
+    from pygments.lexers import LEXERS, find_lexer_class
 
-    return getattr(import_module(found[0]), found[1])()
+    # Unlike get_lexer_by_name, this does not search all installed packages for an unknown name.
+    names = (name for _, name, aliases, _, _ in LEXERS.values() if language in aliases)
+    name = next(names, "")
+    return find_lexer_class(name)() if name else None

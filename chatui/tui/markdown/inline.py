@@ -27,6 +27,11 @@ _FORMULA = re.compile(
     r"|\\\(.+?\\\)"
     r"|\\\[.+?\\\]"
 )
+_ONLY_MARKS = re.compile(r"\s*(?:#{1,6}|[-*+]+|_+|`{1,2}|~{1,2})\s*")
+_LAST_MARKS = re.compile(r"(?<!\\)[*_`~]+$|\[!?$|!\[?$")
+_MARK_RUN = re.compile(r"\\.|`+|\*{1,3}|_{1,3}|~~")
+_OPEN_LINK = re.compile(r"\]\([^()\s]*$")
+
 _STYLES = {"strong": "strong", "em": "emphasis", "s": "struck", "link": "link"}
 
 
@@ -156,3 +161,41 @@ def _formula(state: StateInline, silent: bool) -> bool:
         state.push("formula", "", 0).content = match[0]
     state.pos = match.end()
     return True
+
+
+def close_open_marks(line: str) -> str:
+    """Close the open marks of an unfinished line, so that it looks as it probably will at its end.
+
+    Otherwise a mark would be visible until its closing mark arrives, and the line would jump. Marks
+    at the end that may be incomplete are removed.
+    """
+    if _ONLY_MARKS.fullmatch(line):
+        return ""
+    line = _LAST_MARKS.sub("", line).rstrip()
+    if _OPEN_LINK.search(line):
+        line += ")"
+    return line + _missing_marks(line)
+
+
+def _missing_marks(line: str) -> str:
+    open_marks: list[str] = []
+    position = 0
+    while match := _MARK_RUN.search(line, position):
+        mark, position = match[0], match.end()
+        if mark[0] == "\\":
+            continue
+        if mark[0] == "`":
+            end = re.compile(f"(?<!`){mark}(?!`)").search(line, position)
+            if end is None:
+                return mark + "".join(reversed(open_marks))
+            position = end.end()
+        elif mark in open_marks:
+            del open_marks[open_marks.index(mark) :]
+        elif line[position : position + 1].strip() and _may_open_at(line, match.start()):
+            open_marks.append(mark)
+    return "".join(reversed(open_marks))
+
+
+def _may_open_at(line: str, start: int) -> bool:
+    """True if a mark may open at ``start``: "_" inside a word may not."""
+    return line[start] != "_" or not line[start - 1 : start].isalnum()

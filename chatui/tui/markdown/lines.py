@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from chatui.tui.markdown.code_colours import START, LexerState, colour_line
-from chatui.tui.markdown.inline import read_inline
-from chatui.tui.markdown.unfinished import close_open_marks
+from chatui.tui.markdown.inline import close_open_marks, read_inline
 from chatui.tui.wrapping import Prefix, Span
 
 MAX_DEPTH = 12
@@ -56,11 +55,10 @@ class MarkdownLine:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; the delimiter row has alignments instead of cells."""
+    """A row of a table below its head; the delimiter row has alignments instead of cells."""
 
     cells: tuple[str, ...]
     alignments: tuple[Alignment, ...] = ()
-    prefix: Prefix = ()
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def read_line(source: str, state: LineState, *, is_complete: bool = True) -> Par
     if (
         state.head
         and len(rest) < MAX_ROW_CHARACTERS
-        and (shown := _table_row(rest, state, prefix, is_complete)) is not None
+        and (shown := _table_row(rest, state, is_complete)) is not None
     ):
         return shown
     after = LineState(items=state.items, after_blank=False)
@@ -195,16 +193,9 @@ def _in_item(
     cells = _cells(rest) if len(rest) < MAX_ROW_CHARACTERS else ()
     if len(cells) > 1 and marker is None:
         state = replace(state, head=cells)
-        if rest.lstrip().startswith("|"):
-            return TableRow(cells, prefix=inner), state
     text = rest.lstrip() if state.items or marker else rest
     shown = _text(text, first, "quote" if quotes else "", is_complete)
     return replace(shown, rest=inner), state
-
-
-def as_text(source: str, prefix: Prefix) -> MarkdownLine:
-    """Parse a line that looked like the head of a table as text."""
-    return _text(source.lstrip(" >") if prefix else source, prefix, "", is_complete=True)
 
 
 def _text(text: str, prefix: Prefix, style: str, is_complete: bool) -> MarkdownLine:
@@ -254,7 +245,7 @@ def _in_fence(rest: str, state: LineState, fence: CodeFence, is_complete: bool) 
     return MarkdownLine(code, spans, "code", fence.prefix, fence.prefix), after
 
 
-def _table_row(rest: str, state: LineState, prefix: Prefix, is_complete: bool) -> Parsed | None:
+def _table_row(rest: str, state: LineState, is_complete: bool) -> Parsed | None:
     """Parse the line as the next row of a table; None if it is not one."""
     after = LineState(state.fence, state.items, head=state.head, in_table=True, after_blank=False)
     if state.in_table:
@@ -263,16 +254,16 @@ def _table_row(rest: str, state: LineState, prefix: Prefix, is_complete: bool) -
         cells = _cells(rest)[: len(state.head)]
         if not is_complete:
             cells = (*cells[:-1], close_open_marks(cells[-1]))
-        return TableRow(cells + ("",) * (len(state.head) - len(cells)), prefix=prefix), after
+        return TableRow(cells + ("",) * (len(state.head) - len(cells))), after
     if _DELIMITERS.match(rest) and is_complete:
         marks = _cells(rest)
-        if len(marks) != len(state.head):
+        if len(marks) != len(state.head) or not all(marks):
             return None
         alignments: tuple[Alignment, ...] = tuple(
             ("center" if mark[0] == ":" else "right") if mark[-1] == ":" else "left"
             for mark in marks
         )
-        return TableRow((), alignments, prefix), after
+        return TableRow((), alignments), after
     if not is_complete and _BEGINS_DELIMITERS.match(rest):
         return None, state
     return None
