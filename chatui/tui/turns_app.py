@@ -67,6 +67,10 @@ class TurnsApp(App[None]):
             level = cast(SeverityLevel, severity)
             self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
 
+    def hint(self, key: str, **values: object) -> None:
+        """Show a sentence of the interface as an information; ``values`` fill its placeholders."""
+        self.tell_user(say(key, **values), "information")
+
     def notify(
         self, message: str, *, severity: SeverityLevel = "information", **options: Any
     ) -> None:

@@ -56,15 +56,14 @@ def nodes() -> tuple[tuple[Path, ast.AST], ...]:
 
 
 def said_keys() -> Iterator[tuple[str, str, set[str] | None]]:
-    """Yield (place, key, value names) of each ``say("…")`` in the package.
+    """Yield (place, key, value names) of each ``say("…")`` and ``hint("…")`` in the package.
 
     The names are None for a call with ``**values``.
     """
     for file, node in nodes():
         if (
             isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == "say"
+            and (getattr(node.func, "id", "") == "say" or getattr(node.func, "attr", "") == "hint")
             and node.args
             and isinstance(node.args[0], ast.Constant)
         ):

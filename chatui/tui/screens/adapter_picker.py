@@ -172,11 +172,11 @@ class AdapterPicker(OrderedPicker[Adapter]):
     @work
     async def action_name(self) -> None:
         """Add an adapter whose path the user types, as ``PATH[@SCALE]``."""
-        words = await self.app.push_screen_wait(LineQuestion(say("organise.adapters.name"), ""))
+        words = await self.app.push_screen_wait(LineQuestion(say("organise.adapters.name")))
         if not words or self._found is None:
             return
         try:
-            named = await asyncio.to_thread(adapter_at, words.strip())
+            named = await asyncio.to_thread(adapter_at, words)
         except ChatuiError as error:
             self.app.tell_user(str(error))
             return

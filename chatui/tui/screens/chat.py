@@ -71,7 +71,7 @@ class ChatScreen(ViewActions):
         self._give_back(queries)
         self._draw_reply()
         if turns.is_replying and not turns.is_replying_here and not queries:
-            self.app.tell_user(say("tui.hint.stop_elsewhere"), "information")
+            self.app.hint("tui.hint.stop_elsewhere")
 
     async def action_new(self) -> None:
         await self.show_new()
@@ -80,7 +80,7 @@ class ChatScreen(ViewActions):
         """Write the chosen reply again, as another version."""
         view = self._conversation.chosen
         if self.app.turns.is_replying_here:
-            self.app.tell_user(say("tui.hint.stop_first"), "information")
+            self.app.hint("tui.hint.stop_first")
         elif view is not None:
             self.app.turns.regenerate(view.round)
 
@@ -131,7 +131,7 @@ class ChatScreen(ViewActions):
 
         id_ = self.app.turns.current.id
         if id_ is None:
-            self.app.tell_user(say("tui.rewrite.nothing"), "information")
+            self.app.hint("tui.rewrite.nothing")
             return
         with self.reporting_errors():
             whole = await asyncio.to_thread(self.app.store.transcript, id_)
@@ -145,7 +145,7 @@ class ChatScreen(ViewActions):
         elif self.app.turns.is_replying_here:
             self.action_stop()
         else:
-            self.app.tell_user(say("tui.hint.quit"), "information")
+            self.app.hint("tui.hint.quit")
 
     def action_toggle_theme(self, name: str = "") -> None:
         """Use this theme, or switch between dark and light, until the app ends."""
@@ -154,11 +154,10 @@ class ChatScreen(ViewActions):
             app.theme = "chatui-light" if app.current_theme.dark else "chatui"
         elif name in app.available_themes:
             app.theme = name
-            self.app.tell_user(say("organise.theme.taken", name=name), "information")
+            self.app.hint("organise.theme.taken", name=name)
         else:
             names = ", ".join(sorted(app.available_themes))
-            words = say("organise.theme.unknown", name=in_quotes(name), names=names)
-            self.app.tell_user(words, "information")
+            self.app.hint("organise.theme.unknown", name=in_quotes(name), names=names)
 
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
@@ -174,7 +173,7 @@ class ChatScreen(ViewActions):
         if view is not None:
             view.toggle_folds()
         else:
-            self.app.tell_user(say("tui.fold.none"), "information")
+            self.app.hint("tui.fold.none")
 
     def action_markdown(self) -> None:
         """Show replies as Markdown, or as plain text."""

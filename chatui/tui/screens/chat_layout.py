@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual import work
+from textual._callback import invoke
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
@@ -190,14 +191,22 @@ class ChatLayout(Screen[None]):
     # Messages and lists
 
     async def show_picker(
-        self, picker: Picker[Result, Any], take: Callable[[Result | None], Awaitable[None]]
+        self,
+        picker: Picker[Result, Any],
+        take: Callable[[Result], object],
+        cancel: Callable[[], object] = lambda: None,
     ) -> None:
         """Open a list and focus its search box, so that the next key goes there.
 
         Args:
             take: called with the choice before the next key is handled.
+            cancel: called if the user chooses nothing.
         """
-        await self.app.push_screen(picker, take)
+
+        async def chosen(result: Result | None) -> None:
+            await (invoke(cancel) if result is None else invoke(take, result))
+
+        await self.app.push_screen(picker, chosen)
         picker.set_focus(picker.query_one(Input))
 
     @contextmanager

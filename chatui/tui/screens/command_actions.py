@@ -70,14 +70,13 @@ class CommandActions(ImportExportActions):
             meant = commands.matching(self._box.commands, name, rest)
             if len(meant) > 1:
                 names = ", ".join(f"/{each.name}" for each in meant)
-                words = say("tui.command.several", name=in_quotes("/" + name), names=names)
-                self.app.tell_user(words, "information")
+                self.app.hint("tui.command.several", name=in_quotes("/" + name), names=names)
                 self._give_back((text,))
                 return
             command = next(iter(meant), None)
         if command is None or (rest and not command.takes_argument):
             key = "unknown" if command is None else "takes_nothing"
-            self.app.tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")
+            self.app.hint(f"tui.command.{key}", name=in_quotes("/" + name))
             await self.ask(text)
         else:
             await self.run_command(command, rest)
@@ -107,9 +106,7 @@ class CommandActions(ImportExportActions):
     async def action_palette(self) -> None:
         from chatui.tui.screens.picker import CommandPaletteScreen
 
-        async def take(chosen: Command | None) -> None:
-            if chosen is None:
-                return
+        async def take(chosen: Command) -> None:
             if chosen.prompt is not None:
                 self._box.accept_completion(chosen)
             else:
@@ -138,34 +135,28 @@ class CommandActions(ImportExportActions):
             is_changed = name in current.changes.sampling
             if typed:
                 key = "changed" if is_changed else "of_preset"
-                words = say(f"tui.command.{key}", name=name, value=shown)
+                self.app.hint(f"tui.command.{key}", name=name, value=shown)
             else:
                 origin = say("tui.command.set_here" if is_changed else "tui.command.set_in_preset")
                 about = SETTINGS[name].range
-                words = say(
+                self.app.hint(
                     "tui.command.current", name=name, value=shown, origin=origin, range=about
                 )
-            self.app.tell_user(words, "information")
 
     def change_system(self, text: str | None) -> None:
         current = self.app.turns.current
         current.changes = replace(current.changes, system=text)
-        words = say("tui.command.system_preset" if text is None else "tui.command.system_changed")
-        self.app.tell_user(words, "information")
+        self.app.hint("tui.command.system_preset" if text is None else "tui.command.system_changed")
 
     def action_edit_system(self, text: str = "") -> None:
         """Set the system prompt of this conversation, or edit it in the query box."""
         if text:
             self.change_system(None if text in _TO_PRESET else text)
             return
-        turns = self.app.turns
-
-        async def take(text: str) -> None:
-            self.change_system(text)
-
+        turns, words = self.app.turns, say("tui.rewrite.system")
         system = turns.current.changes.system
         text = turns.spec.system or "" if system is None else system
-        self.edit_in_box(text, say("tui.rewrite.system"), take, may_be_empty=True)
+        self.edit_in_box(text, words, self.change_system, may_be_empty=True)
 
     async def action_panel(self) -> None:
         """Open the settings panel and focus it, or close it."""
@@ -194,7 +185,7 @@ class CommandActions(ImportExportActions):
 
         if not name:
             self._box.set_query("/save ")
-            self.app.tell_user(say("tui.command.save"), "information")
+            self.app.hint("tui.command.save")
             return
         turns = self.app.turns
         changes, spec = turns.current.changes, turns.spec
@@ -208,4 +199,4 @@ class CommandActions(ImportExportActions):
         )
         with self.reporting_errors(f"/save {name}"):
             file = await asyncio.to_thread(save_preset, name, changed)
-            self.app.tell_user(say("tui.command.saved", name=name, path=file), "information")
+            self.app.hint("tui.command.saved", name=name, path=file)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
 from textual import on, work
+from textual._callback import invoke
 from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Rating, Round
@@ -35,8 +37,8 @@ class BoxEdit(Struct, frozen=True):
     """
 
     draft: str
-    on_done: Callable[[str], Awaitable[None]]
-    on_cancel: Callable[[], None] | None = None
+    on_done: Callable[[str], object]
+    on_cancel: Callable[[], None]
 
 
 class EditActions(TurnDisplay):
@@ -85,8 +87,8 @@ class EditActions(TurnDisplay):
         self,
         text: str,
         purpose: str,
-        on_done: Callable[[str], Awaitable[None]],
-        on_cancel: Callable[[], None] | None = None,
+        on_done: Callable[[str], object],
+        on_cancel: Callable[[], None] = lambda: None,
         *,
         may_be_empty: bool = False,
     ) -> None:
@@ -109,13 +111,13 @@ class EditActions(TurnDisplay):
         """Submit the edited text; return whether a text was being edited."""
         edit = self._end_edit()
         if edit is not None:
-            await edit.on_done(text)
+            await invoke(edit.on_done, text)
         return edit is not None
 
     def cancel_edit(self) -> bool:
         """Leave the edited text unchanged; return whether a text was being edited."""
         edit = self._end_edit()
-        if edit is not None and edit.on_cancel is not None:
+        if edit is not None:
             edit.on_cancel()
         return edit is not None
 
@@ -130,13 +132,9 @@ class EditActions(TurnDisplay):
     def action_edit_query(self) -> None:
         """Edit the query of the chosen round, and answer it as a new branch."""
         round_ = self.chosen_round()
-        if round_ is None:
-            return
-
-        async def regenerate(query: str) -> None:
-            self.app.turns.regenerate(round_, query)
-
-        self.edit_in_box(round_.query, say("tui.rewrite.query"), regenerate)
+        if round_ is not None:
+            answer = partial(self.app.turns.regenerate, round_)
+            self.edit_in_box(round_.query, say("tui.rewrite.query"), answer)
 
     def action_edit_reply(self) -> None:
         """Edit the reply of the chosen round, as a new branch."""
@@ -145,10 +143,7 @@ class EditActions(TurnDisplay):
             self._edit_reply_text(round_, round_.reply)
 
     def _edit_reply_text(self, round_: Round, text: str) -> None:
-        async def save(reply: str) -> None:
-            self._save_reply(round_, reply)
-
-        self.edit_in_box(text, say("tui.rewrite.reply"), save)
+        self.edit_in_box(text, say("tui.rewrite.reply"), partial(self._save_reply, round_))
 
     def action_go_on(self) -> None:
         """Continue the reply of the chosen round from its end, as a new branch."""
@@ -156,7 +151,7 @@ class EditActions(TurnDisplay):
         if round_ is None:
             return
         if turns.loaded is not None and not turns.loaded.can_continue:
-            self.app.tell_user(say("backends.cannot_go_on"), "information")
+            self.app.hint("backends.cannot_go_on")
         else:
             turns.continue_reply(round_)
 
@@ -192,7 +187,7 @@ class EditActions(TurnDisplay):
         """Rate the chosen reply with the argument of ``/rate``."""
         if typed not in _RATINGS:
             self._give_back((f"/rate {typed}",) if typed else ())
-            self.app.tell_user(say("tui.command.rate"), "information")
+            self.app.hint("tui.command.rate")
         elif (round_ := self._chosen_ended_round()) is not None:
             self._save_rating(round_, _RATINGS[typed])
 
@@ -201,22 +196,18 @@ class EditActions(TurnDisplay):
         round_ = self._chosen_ended_round()
         if round_ is None:
             return
+        save = partial(self._save_rating, round_, None)
         if text:
-            self._save_rating(round_, note=text)
-            return
-
-        async def save(text: str) -> None:
-            self._save_rating(round_, note=text)
-
-        self.edit_in_box(round_.note, say("tui.rewrite.note"), save, may_be_empty=True)
+            save(text)
+        else:
+            self.edit_in_box(round_.note, say("tui.rewrite.note"), save, may_be_empty=True)
 
     def _chosen_ended_round(self) -> Round | None:
         """Return the chosen round; None, after telling the user, if its reply has not ended."""
         view = self._conversation.chosen
         if view is not None and view.round.state != "streaming":
             return view.round
-        words = say("tui.rewrite.nothing" if view is None else "tui.rewrite.running")
-        self.app.tell_user(words, "information")
+        self.app.hint("tui.rewrite.nothing" if view is None else "tui.rewrite.running")
         return None
 
     @work

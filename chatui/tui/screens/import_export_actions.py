@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,25 +41,19 @@ class ImportExportActions(QueryActions):
         if path and not all_of_them:
             with self.reporting_errors(f"/export {path}"):
                 self._export(path, format_of(Path(path)))
-            return
-        if not all_of_them and self.app.turns.current.id is None:
-            self.app.tell_user(say("tui.rewrite.nothing"), "information")
-            return
-
-        async def take(chosen: FormatChoice | None) -> None:
-            if chosen is not None:
-                self._ask_where(*chosen, all_of_them=all_of_them)
-
-        title = say("export.title_all" if all_of_them else "export.title")
-        await self.show_picker(ExportFormatPicker(title), take)
+        elif not all_of_them and self.app.turns.current.id is None:
+            self.app.hint("tui.rewrite.nothing")
+        else:
+            title = say("export.title_all" if all_of_them else "export.title")
+            take = partial(self._ask_where, all_of_them)
+            await self.show_picker(ExportFormatPicker(title), take)
 
     @work
-    async def _ask_where(
-        self, format: ExportFormat, probabilities: bool, *, all_of_them: bool
-    ) -> None:
+    async def _ask_where(self, all_of_them: bool, choice: FormatChoice) -> None:
         from chatui.conversation.export_formats import file_name
         from chatui.tui.screens.questions import LineQuestion
 
+        format, probabilities = choice
         about = self.app.turns.conversation
         name = "chatui" if all_of_them or about is None else file_name(about.title)
         is_folder = all_of_them and format.page is not None
@@ -66,8 +61,8 @@ class ImportExportActions(QueryActions):
         key = "where" if not all_of_them else "where_all" if is_folder else "where_lines"
         proposed = await asyncio.to_thread(_free, Path(name), suffix)
         path = await self.app.push_screen_wait(LineQuestion(say(f"export.{key}"), str(proposed)))
-        if path and path.strip():
-            self._export(path.strip(), format, probabilities, all_of_them=all_of_them)
+        if path:
+            self._export(path, format, probabilities, all_of_them)
 
     @work
     async def _export(
@@ -75,7 +70,6 @@ class ImportExportActions(QueryActions):
         path: str,
         format: ExportFormat,
         probabilities: bool = False,
-        *,
         all_of_them: bool = False,
     ) -> None:
         from chatui.conversation.export_formats import export_files
@@ -84,9 +78,9 @@ class ImportExportActions(QueryActions):
         target = expanded(path).absolute()
 
         def write() -> None:
-            ids = [] if id is None else [id]
-            if all_of_them:
-                ids = sorted(each.id for each in store.conversations(limit=-1))
+            shown = () if id is None else (id,)
+            everything = (each.id for each in store.conversations(limit=-1))
+            ids = sorted(everything if all_of_them else shown)
             if not ids:
                 raise ChatuiError(say("tui.rewrite.nothing"))
             if target.exists():
@@ -97,7 +91,7 @@ class ImportExportActions(QueryActions):
 
         with self.reporting_errors(f"/export {path}"):
             await asyncio.to_thread(write)
-            self.app.tell_user(say("export.exported", path=target), "information")
+            self.app.hint("export.exported", path=target)
 
     @work
     async def action_import(self, path: str = "") -> None:
@@ -106,8 +100,9 @@ class ImportExportActions(QueryActions):
         from chatui.conversation.importing import ImportCounts, import_files
         from chatui.tui.screens.questions import LineQuestion
 
-        asked = None if path else LineQuestion(say("export.import_which"), "")
-        path = path if asked is None else (await self.app.push_screen_wait(asked) or "").strip()
+        if not path:
+            answer = await self.app.push_screen_wait(LineQuestion(say("export.import_which")))
+            path = answer or ""
         if not path:
             return
         worker = get_current_worker()
@@ -121,8 +116,8 @@ class ImportExportActions(QueryActions):
                 raise ChatuiError(say("export.importing", done=now.conversations))
             if time.monotonic() - last > _PROGRESS_SECONDS:
                 last = time.monotonic()
-                words = say("export.importing", done=now.conversations)
-                self.app.call_later(self.app.tell_user, words, "information")
+                hint = partial(self.app.hint, "export.importing", done=now.conversations)
+                self.app.call_later(hint)
 
         def work() -> ImportCounts:
             files = expand_paths([str(expanded(path))], IMPORT_SUFFIXES)
@@ -130,24 +125,20 @@ class ImportExportActions(QueryActions):
                 self.app.store, files, on_progress=report, on_skipped=skipped.append
             )
 
-        try:
+        with self.reporting_errors(f"/import {path}"):
             counts = await asyncio.to_thread(work)
-        except ChatuiError as error:
-            self.app.tell_user(str(error))
-            self._give_back((f"/import {path}",))
-            return
-        for sentence in skipped[:_MAX_SKIPPED_SHOWN]:
-            self.app.tell_user(sentence, "warning")
-        if len(skipped) > _MAX_SKIPPED_SHOWN:
-            self.app.tell_user(say("import.import.skipped", count=len(skipped)), "warning")
-        if not counts.conversations and not counts.known:
-            self.app.tell_user(say("export.import_nothing", path=path))
-            return
-        words = [say("export.imported", conversations=counts.conversations)]
-        if counts.known:
-            words.append(say("export.imported_known", known=counts.known))
-        self.app.tell_user(" ".join(words), "information")
-        self._find_last_conversation()
+            for sentence in skipped[:_MAX_SKIPPED_SHOWN]:
+                self.app.tell_user(sentence, "warning")
+            if len(skipped) > _MAX_SKIPPED_SHOWN:
+                self.app.tell_user(say("import.import.skipped", count=len(skipped)), "warning")
+            if not counts.conversations and not counts.known:
+                self.app.tell_user(say("export.import_nothing", path=path))
+                return
+            words = say("export.imported", conversations=counts.conversations)
+            if counts.known:
+                words += " " + say("export.imported_known", known=counts.known)
+            self.app.tell_user(words, "information")
+            self._find_last_conversation()
 
 
 def _free(path: Path, suffix: str) -> Path:

@@ -93,12 +93,12 @@ class ModelActions(ChatLayout):
 
         bar, turns = self.query_one(FetchBar), self.app.turns
 
-        async def take(chosen: str | ModelSpec | Download | None) -> None:
+        async def take(chosen: str | ModelSpec | Download) -> None:
             if isinstance(chosen, ModelSpec):
                 self._switch(chosen)
             elif isinstance(chosen, str):
                 await self._switch_to_name(chosen)
-            elif chosen is not None:
+            else:
                 bar.begin(chosen)
 
         picker = ModelPicker(self.app.settings, turns.spec, turns.start_spec, bar)
@@ -128,15 +128,14 @@ class ModelActions(ChatLayout):
             await self._put_on(path)
             return
         if spec.backend != "local":
-            words = say("tui.adapters.not_here", model=display_name(spec.name))
-            app.tell_user(words, "information")
+            app.hint("tui.adapters.not_here", model=display_name(spec.name))
             return
         from chatui.tui.screens.adapter_picker import AdapterPicker
 
         self._remember_adapters(*spec.adapters)
 
-        async def take(chosen: tuple[Adapter, ...] | None) -> None:
-            if chosen is not None and chosen != spec.adapters:
+        def take(chosen: tuple[Adapter, ...]) -> None:
+            if chosen != spec.adapters:
                 self._switch(with_adapters(spec, chosen))
 
         name, known = display_name(spec.name), app.known_adapters
@@ -158,7 +157,7 @@ class ModelActions(ChatLayout):
         """Switch thinking to the next of: the model's default, off, on."""
         turns = self.app.turns
         if turns.loaded is None or not turns.loaded.can_switch_thinking:
-            self.app.tell_user(say("tui.hint.no_thinking_switch"), "information")
+            self.app.hint("tui.hint.no_thinking_switch")
             return
         turns.think = {None: False, False: True, True: None}[turns.think]
         self._show_thinking()
@@ -186,14 +185,14 @@ class ModelActions(ChatLayout):
         """Switch to the model of the server that was found."""
         model = None if self.findings is None else self.findings.server_model
         if model is None:
-            self.app.tell_user(say("tui.hint.no_server"), "information")
+            self.app.hint("tui.hint.no_server")
         else:
             await self._switch_to_name(model.reference)
 
     def action_download(self) -> None:
         """Stop the running download, or switch to the model that was fetched."""
         if not self.query_one(FetchBar).stop_or_choose():
-            self.app.tell_user(say("tui.fetch.none"), "information")
+            self.app.hint("tui.fetch.none")
 
     @on(FetchBar.Chosen)
     @work

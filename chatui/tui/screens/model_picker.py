@@ -28,7 +28,7 @@ from chatui.tui.widgets.pick_list import ListRow, matches
 _MUTED = "$foreground-muted"
 
 
-class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
+class ModelPicker(Picker[str | ModelSpec | Download, ModelEntry]):
     """Lists the models of the catalog and of servers, usable ones first.
 
     Returns a reference, the spec of the start, or the confirmed download of a model.

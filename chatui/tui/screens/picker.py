@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Generic
+from typing import ClassVar, Generic, TypeVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Click, Resize
-from textual.screen import ModalScreen, ScreenResultType
+from textual.message import Message
+from textual.screen import ModalScreen
 
 from chatui import pinyin
 from chatui.conversation.export_formats import EXPORT_FORMATS, ExportFormat
@@ -25,6 +27,8 @@ from chatui.tui.widgets.completion_list import command_row
 from chatui.tui.widgets.conversation_list import ChosenConversation, ConversationList
 from chatui.tui.widgets.pick_list import Item, ListRow, PickList, matches
 
+Result = TypeVar("Result")
+
 WORDS = ("title", "keys", "search")
 """The names of a picker's sentences, as :class:`PickList` takes them."""
 
@@ -32,7 +36,7 @@ FormatChoice = tuple[ExportFormat, bool]
 """A format, and whether tokens are coloured by their probability."""
 
 
-class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
+class Picker(PickList[Item], ModalScreen["Result | None"], Generic[Result, Item]):
     """A modal list that returns the chosen item; None if the user cancels."""
 
     CSS_PATH = "picker.tcss"
@@ -67,7 +71,7 @@ class WordInput(LineInput):
         return key != "space" and super().check_consume_key(key, character)
 
 
-class OrderedPicker(Picker[tuple[Item, ...] | None, Item]):
+class OrderedPicker(Picker[tuple[Item, ...], Item]):
     """Returns several items in an order; Space or a click chooses an item, or removes it.
 
     Attributes:
@@ -130,7 +134,7 @@ class CommandPaletteScreen(Picker[Command, Command]):
         self.dismiss(item)
 
 
-class ExportFormatPicker(Picker[FormatChoice | None, FormatChoice]):
+class ExportFormatPicker(Picker[FormatChoice, FormatChoice]):
     """Lists the export formats, with and without probabilities."""
 
     def __init__(self, title: str) -> None:
@@ -153,25 +157,17 @@ class ExportFormatPicker(Picker[FormatChoice | None, FormatChoice]):
         self.dismiss(item)
 
 
-class ConversationPicker(ConversationList, Picker[ChosenConversation | None, Conversation]):
-    """Ctrl+B: lists conversations; returns the chosen one.
-
-    Attributes:
-        deleted: ids of the conversations deleted here.
-        renamed: True if a conversation was renamed.
-    """
+class ConversationPicker(ConversationList, Picker[ChosenConversation, Conversation]):
+    """Ctrl+B: lists conversations; returns the chosen one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+b", "cancel", "tui.keys.close"),
     ]
-    deleted: frozenset[int] = frozenset()
-    renamed = False
 
-    def on_conversation_list_deleted(self, event: ConversationList.Deleted) -> None:
-        self.deleted |= {event.conversation_id}
-
-    def on_conversation_list_renamed(self) -> None:
-        self.renamed = True
+    @on(ConversationList.Deleted)
+    @on(ConversationList.Renamed)
+    def _tell_main_screen(self, event: Message) -> None:
+        self.app.screen_stack[0].post_message(event)
 
     def choose(self, item: Conversation) -> None:
         self.dismiss(self.choice(item))

@@ -133,8 +133,7 @@ class QueryActions(EditActions):
         """Withdraw a waiting query."""
         taken = self.app.turns.withdraw_query(index)
         if taken is not None:
-            words = say("overview.waiting.withdrawn", query=one_line(taken.text, 60))
-            self.app.tell_user(words, "information")
+            self.app.hint("overview.waiting.withdrawn", query=one_line(taken.text, 60))
 
     def action_edit_waiting(self, index: int = -1) -> None:
         """Edit a waiting query in the query box, by default the last; Esc puts it back."""
@@ -143,20 +142,15 @@ class QueryActions(EditActions):
         self.cancel_edit()
         taken = turns.withdraw_query(index)
         if taken is None:
-            self.app.tell_user(say("tui.waiting.none"), "information")
+            self.app.hint("tui.waiting.none")
             return
 
-        async def put_back(text: str) -> None:
+        def put_back(text: str = taken.text) -> None:
             if text.strip():
                 turns.put_back(taken, text)
 
-        self.edit_in_box(
-            taken.text,
-            say("tui.rewrite.waiting"),
-            put_back,
-            lambda: turns.put_back(taken),
-            may_be_empty=True,
-        )
+        words = say("tui.rewrite.waiting")
+        self.edit_in_box(taken.text, words, put_back, put_back, may_be_empty=True)
 
 
 async def _edit_externally(text: str) -> str:

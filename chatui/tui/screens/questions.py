@@ -43,7 +43,7 @@ class YesNoQuestion(ModalScreen[bool]):
 
 
 class LineQuestion(ModalScreen[str | None]):
-    """A question that is answered with one line of text."""
+    """A question that is answered with one line of text, without blanks around it."""
 
     CSS_PATH = "questions.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,7 +51,7 @@ class LineQuestion(ModalScreen[str | None]):
         Binding("escape", "dismiss(None)", "tui.keys.close"),
     ]
 
-    def __init__(self, question: str, value: str) -> None:
+    def __init__(self, question: str, value: str = "") -> None:
         super().__init__()
         self._question = question
         self._value = one_line(value, 1000)
@@ -63,7 +63,7 @@ class LineQuestion(ModalScreen[str | None]):
             yield KeyLine(say("tui.questions.line"))
 
     def action_answer(self) -> None:
-        self.dismiss(self.query_one(Input).value)
+        self.dismiss(self.query_one(Input).value.strip())
 
 
 async def offer_to_fetch(

@@ -68,7 +68,7 @@ def round_row(round_: Round, prefix: str, is_on_path: bool) -> Content:
     )
 
 
-class TreePicker(Picker[Round | None, Round]):
+class TreePicker(Picker[Round, Round]):
     """Lists all rounds of a conversation; returns the round to show."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -154,8 +154,7 @@ class TurnDisplay(ModelActions):
             conversation = await asyncio.to_thread(store.conversation, round_.conversation_id)
         except ChatuiError:
             return
-        words = say("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
-        self.app.tell_user(words, "information")
+        self.app.hint("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
 
     # The running reply
 

@@ -10,7 +10,6 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from chatui.conversation.rounds import Round
-from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.comparison import Column
 from chatui.tui.screens.command_actions import CommandActions
@@ -26,14 +25,14 @@ class ViewActions(CommandActions):
     """Opens views beside or over the conversation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("alt+d", "compare", "overview.keys.compare"),
-        Binding("alt+t", "tree", "overview.keys.tree"),
-        Binding("alt+w", "tell_context", "overview.keys.context"),
-        Binding("f8", "token_panel", "tui.keys.token_panel"),
         Binding("ctrl+o", "continue", "tui.keys.continue"),
         Binding("ctrl+b", "conversations", "tui.keys.conversations"),
         Binding("alt+l", "side_bar", "organise.keys.side_bar"),
         Binding("ctrl+f", "find", "organise.keys.find", priority=True),
+        Binding("alt+d", "compare", "overview.keys.compare"),
+        Binding("alt+t", "tree", "overview.keys.tree"),
+        Binding("alt+w", "tell_context", "overview.keys.context"),
+        Binding("f8", "token_panel", "tui.keys.token_panel"),
     ]
 
     def __init__(self) -> None:
@@ -59,19 +58,9 @@ class ViewActions(CommandActions):
         """List the conversations, or those that contain ``words``."""
         from chatui.tui.screens.picker import ConversationPicker
 
-        turns = self.app.turns
-        picker = self._picker = ConversationPicker(self.app.store, turns.drop_conversation)
-
-        async def take(chosen: ChosenConversation | None) -> None:
-            self._picker = None
-            if turns.current.id in picker.deleted:
-                await self.show_new()
-            if chosen is not None:
-                await self._open_chosen(chosen)
-            elif picker.renamed:
-                await self.reload_title()
-
-        await self.show_picker(picker, take)
+        picker = ConversationPicker(self.app.store, self.app.turns.drop_conversation)
+        self._picker = picker
+        await self.show_picker(picker, self._open_chosen)
         if words:
             picker.query_one(Input).value = words
 
@@ -129,15 +118,11 @@ class ViewActions(CommandActions):
     async def action_write_title(self, title: str = "") -> None:
         """Give the conversation this title, or let the model write one."""
         id_ = self.app.turns.current.id
-        try:
-            if not title:
-                title = await self.app.turns.write_title()
-            if id_ is None:
-                raise ChatuiError(say("tui.rewrite.nothing"))
-        except ChatuiError as error:
-            self.app.tell_user(str(error), "information")
+        if id_ is None:
+            self.app.hint("tui.rewrite.nothing")
             return
         with self.reporting_errors():
+            title = title or await self.app.turns.write_title()
             await self.app.store.queued(self.app.store.rename, id_, title)
         await self.reload_title()
         self.refresh_lists()
@@ -150,7 +135,7 @@ class ViewActions(CommandActions):
         query = query or self._box.query_text.strip()
         turns, view = self.app.turns, self._conversation.chosen
         if turns.is_replying or turns.unsent_texts:
-            self.app.tell_user(say("overview.compare.first"), "information")
+            self.app.hint("overview.compare.first")
             if query and not from_box:
                 self._give_back((query,))
             return
@@ -159,22 +144,21 @@ class ViewActions(CommandActions):
             self.edit_in_box("", say("overview.compare.query"), self.action_compare)
             return
 
-        async def take(chosen: tuple[Variant, ...] | None) -> None:
-            if chosen is None:
-                self._give_back((query,) if query and not from_box else ())
-                return
+        def take(chosen: tuple[Variant, ...]) -> None:
             if from_box and query:
                 self._box.set_query("")
             self._begin_comparison(query, sibling, chosen)
 
-        title = query
-        versions: tuple[Round, ...] = ()
+        def cancel() -> None:
+            self._give_back((query,) if query and not from_box else ())
+
         with self.reporting_errors():
+            versions: tuple[Round, ...] = ()
             if sibling is not None:
-                title = sibling.query
                 versions = await asyncio.to_thread(self.app.store.siblings, sibling.id)
+            title = query if sibling is None else sibling.query
             screen = VariantPicker(title, turns.current.changes, versions, sibling)
-            await self.show_picker(screen, take)
+            await self.show_picker(screen, take, cancel)
 
     @work
     async def _begin_comparison(
@@ -195,7 +179,7 @@ class ViewActions(CommandActions):
                 await self._show_rounds(rounds)
             elif query:
                 self._give_back((query,))
-                self.app.tell_user(say("overview.compare.nothing"), "information")
+                self.app.hint("overview.compare.nothing")
 
     async def action_tree(self) -> None:
         """Show the conversation as a tree, and go to the round that the user chooses."""
@@ -203,21 +187,16 @@ class ViewActions(CommandActions):
 
         conversation_id = self.app.turns.current.id
         if conversation_id is None:
-            self.app.tell_user(say("tui.rewrite.nothing"), "information")
+            self.app.hint("tui.rewrite.nothing")
             return
-
-        async def take(chosen: Round | None) -> None:
-            if chosen is not None:
-                await self._go_to(chosen)
-
         path = self._conversation.round_ids
-        await self.show_picker(TreePicker(self.app.store, conversation_id, path), take)
+        await self.show_picker(TreePicker(self.app.store, conversation_id, path), self._go_to)
 
     async def _go_to(self, round_: Round) -> None:
         """Show a round of this conversation, on its own branch."""
         if round_.id not in self._conversation.round_ids:
             if self.app.turns.is_replying_here:
-                self.app.tell_user(say("overview.tree.running"), "information")
+                self.app.hint("overview.tree.running")
                 return
             with self.reporting_errors():
                 await self._show_rounds(await self.app.turns.go_to_round(round_))
@@ -233,8 +212,7 @@ class ViewActions(CommandActions):
 
         id_, store = self.app.turns.current.id, self.app.store
         if id_ is None or self.app.turns.is_replying_here:
-            words = "tui.rewrite.nothing" if id_ is None else "tui.hint.stop_first"
-            self.app.tell_user(say(words), "information")
+            self.app.hint("tui.rewrite.nothing" if id_ is None else "tui.hint.stop_first")
             return
         with self.reporting_errors():
             whole = await asyncio.to_thread(store.transcript, id_)
@@ -249,7 +227,7 @@ class ViewActions(CommandActions):
         """Show how full the context is, what is in it, and what is dropped next."""
         status, view = self._status, self._conversation.last
         if view is None or not status.context_used:
-            self.app.tell_user(say("tui.command.no_context"), "information")
+            self.app.hint("tui.command.no_context")
             return
         used, limit = status.context_used, status.context_limit
         reply = self.app.turns.reply_here

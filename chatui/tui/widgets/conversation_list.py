@@ -213,13 +213,13 @@ class ConversationList(PickList[Conversation]):
             self._deleted.append(chosen.id)
             self.post_message(self.Deleted(chosen.id))
             title = one_line(chosen.title, 40) or say("tui.title.new")
-            self.app.tell_user(say("organise.list.deleted", title=title), "information")
+            self.app.hint("organise.list.deleted", title=title)
 
     @work
     async def action_undelete(self) -> None:
         """Restore the last conversation deleted in this list."""
         if not self._deleted:
-            self.app.tell_user(say("organise.list.nothing_deleted"), "information")
+            self.app.hint("organise.list.nothing_deleted")
         elif await self._write(self._store.restore, self._deleted[-1]):
             self._deleted.pop()
 

@@ -163,7 +163,7 @@ class FetchBar(Static):
             return
         self._worker = None
         self._show_text(say("tui.fetch.ready", name=self._title))
-        self.app.tell_user(say("tui.fetch.done", name=self._title), "information")
+        self.app.hint("tui.fetch.done", name=self._title)
 
     def _end(self, sentence: str, severity: str = "information") -> None:
         self._worker = None
