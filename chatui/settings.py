@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec import toml
 
 from chatui import locations
 from chatui.errors import ChatuiError
@@ -14,12 +14,6 @@ from chatui.locales import say
 from chatui.sampling import DEFAULTS, Setting, override
 from chatui.text import one_line
 from chatui.validation_errors import key_and_reason
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 _TOKENS = Setting(int, 0, 2**31 - 1)
 CONTEXT = Setting(int, 1, 2**31 - 1)
@@ -112,21 +106,19 @@ def load_settings(file: Path | None = None) -> Settings:
     """
     path = file or locations.settings_file()
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return toml.decode(path.read_text(encoding="utf-8-sig"), type=Settings)
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
     except OSError as error:
         raise ChatuiError(say("settings.unreadable", path=path, reason=error)) from error
     except UnicodeDecodeError as error:
         raise ChatuiError(say("settings.not_utf8", path=path)) from error
-    except (ValueError, RecursionError) as error:
-        # For huge numbers and deep nesting tomllib raises other errors than its own.
-        raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
-    try:
-        return msgspec.convert(raw, Settings)
     except (msgspec.ValidationError, ChatuiError) as error:
         key, reason = key_and_reason(error, Settings)
         is_unknown = "unknown field" in str(error)
         words = {"key": one_line(key, 60), "reason": f"{key} {reason}".lstrip()}
         sentence = "settings.unknown_key" if is_unknown else "settings.wrong_value"
         raise ChatuiError(say(sentence, path=path, **words)) from error
+    except (ValueError, RecursionError) as error:
+        # For huge numbers and deep nesting tomllib raises other errors than its own.
+        raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error

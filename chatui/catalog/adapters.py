@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -73,19 +74,28 @@ def describe_adapter(path: Path, title: str = "") -> AdapterSummary:
         ChatuiError: there is no adapter, or its config cannot be read.
     """
     folder = path if path.is_dir() else path.parent
-    has_config = is_file(folder / ADAPTER_CONFIG)
+    config = _read_config(folder) if is_file(folder / ADAPTER_CONFIG) else None
+    kind = (config.peft_type or "LORA").upper() if config else ""
     if is_file(path):
         weights = [path]
-    elif has_config:
+    elif config:
         weights = [path / name for name in ADAPTER_WEIGHTS if is_file(path / name)][:1]
     elif _is_prefix(path):
-        weights = list(path.glob("pytorch_model*.bin"))
+        kind, weights = "P_TUNING_V2", list(path.glob("pytorch_model*.bin"))
     else:
         raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(str(path))))
-    size = sum(file.stat().st_size for file in weights)
-    kind = "" if is_file(path) else "P_TUNING_V2"
-    summary = AdapterSummary(str(path), title or path.absolute().name, kind, disk_bytes=size)
-    return _configured(summary, folder) if has_config else summary
+    config = config or _Config()
+    targets = config.target_modules or ()
+    return AdapterSummary(
+        path=str(path),
+        title=title or path.absolute().name,
+        kind=kind,
+        rank=config.r,
+        alpha=config.lora_alpha,
+        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        base=config.base_model_name_or_path or "",
+        disk_bytes=sum(file.stat().st_size for file in weights),
+    )
 
 
 def named_adapter(text: str) -> Adapter:
@@ -94,15 +104,11 @@ def named_adapter(text: str) -> Adapter:
     Raises:
         ChatuiError: the path is empty, or the scale is not finite.
     """
-    path, at, scale = text.rpartition("@")
-    value = 1.0
-    try:
-        if not at or Path(text).exists():
-            path = text
-        else:
-            value = float(scale)
-    except (ValueError, OSError):
-        path = text
+    path, value = text, 1.0
+    with suppress(ValueError, OSError):
+        before, at, scale = text.rpartition("@")
+        if at and not Path(text).exists():
+            path, value = before, float(scale)
     if not path.strip() or not math.isfinite(value):
         raise ChatuiError(say("cli.value.adapter", value=text))
     return Adapter(path, value)
@@ -116,12 +122,9 @@ def list_adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
     """
     found: dict[Path, AdapterSummary] = {}
     for path, title in _candidates(settings):
-        if path.resolve() in found:
-            continue
-        try:
-            found[path.resolve()] = describe_adapter(path, title)
-        except (ChatuiError, OSError):
-            continue
+        if path.resolve() not in found:
+            with suppress(ChatuiError, OSError):
+                found[path.resolve()] = describe_adapter(path, title)
     return tuple(sorted(found.values(), key=lambda summary: summary.title.casefold()))
 
 
@@ -161,21 +164,9 @@ def _is_prefix(folder: Path) -> bool:
     return bool(config.get("pre_seq_len")) and is_file(weights) and not shards
 
 
-def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
-    """Complete ``summary`` from the config in ``folder``."""
-    file = folder / ADAPTER_CONFIG
+def _read_config(folder: Path) -> _Config:
     try:
-        config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
+        return msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
     except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
-        raise ChatuiError(
-            say("catalog.unreadable", file=file, reason=describe_error(error))
-        ) from error
-    targets = config.target_modules or ()
-    return replace(
-        summary,
-        kind=(config.peft_type or "LORA").upper(),
-        rank=config.r,
-        alpha=config.lora_alpha,
-        targets=(targets,) if isinstance(targets, str) else tuple(targets),
-        base=config.base_model_name_or_path or "",
-    )
+        words = {"file": folder / ADAPTER_CONFIG, "reason": describe_error(error)}
+        raise ChatuiError(say("catalog.unreadable", **words)) from error

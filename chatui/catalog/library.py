@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import toml
 
 from chatui import locations
 from chatui.catalog.schema import (
@@ -30,11 +30,6 @@ from chatui.messages import ModelSpec
 from chatui.sampling import DEFAULTS, SETTINGS
 from chatui.text import in_quotes, one_line
 from chatui.validation_errors import key_and_reason
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "presets"
 
@@ -156,7 +151,7 @@ def read_user_preset(file: Path) -> SystemFile:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
+        raw = toml.decode(text)
     except (OSError, ValueError, RecursionError) as error:
         # Huge numbers and deep nesting raise Python's own errors instead of TOMLDecodeError.
         is_text = not isinstance(error, OSError | UnicodeDecodeError)
@@ -222,7 +217,7 @@ def _shipped() -> tuple[SystemFile, ...]:
 
 @cache
 def _read_shipped(file: Path) -> SystemFile:
-    return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), SystemFile)
+    return toml.decode(file.read_text(encoding="utf-8"), type=SystemFile)
 
 
 def _users() -> tuple[tuple[Path, int], ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from chatui import locations
 from chatui.catalog.model_files import children, is_file, is_folder
@@ -14,17 +14,11 @@ from chatui.locations import expanded
 from chatui.settings import Settings
 
 
-@dataclass(frozen=True)
-class Repository:
+class CachedRepository(NamedTuple):
     """A hub's repository on this disk: its id and the folder with its files."""
 
     hub_id: str
     folder: Path
-
-
-def _is_plain_name(text: str) -> bool:
-    """True if ``text`` is a file name without a path."""
-    return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
 def existing_path(reference: str) -> Path | None:
@@ -40,12 +34,10 @@ def existing_path(reference: str) -> Path | None:
 
 def hugging_face_cache() -> Path:
     """Return the folder of huggingface_hub's cache, from the current environment variables."""
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    if named:
-        return expanded(named)
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or str(Path(cache) / "huggingface")
-    return expanded(home) / "hub"
+    variable = os.environ.get
+    home = variable("HF_HOME") or f"{variable('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    named = variable("HF_HUB_CACHE") or variable("HUGGINGFACE_HUB_CACHE")
+    return expanded(named or f"{home}/hub")
 
 
 def modelscope_root() -> Path:
@@ -61,8 +53,8 @@ def _modelscope_caches() -> tuple[Path, ...]:
 
 def hugging_face_snapshot(hub_id: str, revision: str = "") -> Path | None:
     """Return a cached snapshot of a repository: of ``revision``, else of main, else the newest."""
-    name = f"models--{hub_id.replace('/', '--')}"
-    return _snapshot(hugging_face_cache() / name, "main", revision)
+    folder = hugging_face_cache() / f"models--{hub_id.replace('/', '--')}"
+    return _snapshot(folder, "main", revision)
 
 
 def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
@@ -105,7 +97,8 @@ def locate(reference: str, settings: Settings) -> Path | None:
     """Return the path of ``reference``: a path, a repository, or a name in a settings' folder."""
     if path := existing_path(reference) or find_repository(reference, settings):
         return path
-    return _in_model_folders(reference, settings) if _is_plain_name(reference) else None
+    is_name = reference.strip() and not {*reference} & {"/", "\\"}
+    return _in_model_folders(reference, settings) if is_name else None
 
 
 def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path | None:
@@ -130,7 +123,7 @@ def find_part(part: Part, settings: Settings) -> Path | None:
     return None
 
 
-def cached_repositories() -> Iterator[Repository]:
+def cached_repositories() -> Iterator[CachedRepository]:
     """Yield all repositories in the caches of Hugging Face and ModelScope."""
     stores = (
         (hugging_face_cache(), "models--", "main"),
@@ -141,12 +134,14 @@ def cached_repositories() -> Iterator[Repository]:
             name = folder.name.removeprefix(prefix)
             snapshot = _snapshot(folder, branch) if folder.name.startswith(prefix) else None
             if snapshot and "--" in name:
-                yield Repository(name.replace("--", "/", 1), snapshot)
+                yield CachedRepository(name.replace("--", "/", 1), snapshot)
     for cache in _modelscope_caches():
         for owner in _folders(cache):
             for folder in _folders(owner):
                 if _looks_like_repository(folder):
-                    yield Repository(f"{owner.name}/{folder.name.replace('___', '.')}", folder)
+                    yield CachedRepository(
+                        f"{owner.name}/{folder.name.replace('___', '.')}", folder
+                    )
 
 
 def models_in_folders(settings: Settings) -> Iterator[Path]:

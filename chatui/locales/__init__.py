@@ -7,16 +7,12 @@ import locale
 import os
 import re
 import string
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from msgspec import toml
 
 LANGUAGES = ("zh", "en")
 
@@ -93,7 +89,7 @@ def _words(language: str, file: str) -> dict[str, str]:
             else:
                 flat[prefix + key] = str(value)
 
-    flatten(tomllib.loads(text), "")
+    flatten(toml.decode(text), "")
     return flat
 
 

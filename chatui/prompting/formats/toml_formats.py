@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chatui.prompting.format import Exchange, PromptFormat, cut_at, dialogue
+from msgspec import toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from chatui.prompting.format import Exchange, PromptFormat, cut_at, dialogue
 
 _CJK = "\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 _SPACE_BESIDE_HAN = re.compile(f"(?<=[{_CJK}]) +| +(?=[{_CJK}])")
@@ -26,7 +22,7 @@ _ZOO_PREAMBLE = (
 
 def _read() -> dict[str, PromptFormat]:
     text = Path(__file__).with_name("dialogues.toml").read_text(encoding="utf-8")
-    table: dict[str, dict[str, Any]] = tomllib.loads(text)
+    table: dict[str, dict[str, Any]] = toml.decode(text)
     found = {}
     for name, values in table.items():
         arguments = {**table.get(values.pop("like", ""), {}), **values}
