@@ -125,30 +125,34 @@ class QueryBox(QueryEditor):
 
     def action_earlier_or_up(self) -> None:
         """Move up a row; on the first row, show the previous query of the history."""
+        index = self._history_index - 1
         if self.completions:
             self.completions.action_cursor_up()
-            return
-        row = self.wrapped_document.location_to_offset(self.cursor_location).y
-        if row > 0 or not self._history_index:
+        elif self._cursor_row > 0 or index < 0:
             self.action_cursor_up()
-            return
-        if self._history_index == len(self._history):
-            self._draft = self.query_text
-        self._history_index -= 1
-        self.set_query(self._history[self._history_index])
+        else:
+            self._show_history(index)
 
     def action_later_or_down(self) -> None:
         """Move down a row; on the last row, show the next query of the history, then the draft."""
+        index = self._history_index + 1
         if self.completions:
             self.completions.action_cursor_down()
-            return
-        row = self.wrapped_document.location_to_offset(self.cursor_location).y
-        if row < self.wrapped_document.height - 1 or self._history_index == len(self._history):
+        elif self._cursor_row < self.wrapped_document.height - 1 or index > len(self._history):
             self.action_cursor_down()
-            return
-        self._history_index += 1
-        is_draft = self._history_index == len(self._history)
-        self.set_query(self._draft if is_draft else self._history[self._history_index])
+        else:
+            self._show_history(index)
+
+    @property
+    def _cursor_row(self) -> int:
+        return self.wrapped_document.location_to_offset(self.cursor_location).y
+
+    def _show_history(self, index: int) -> None:
+        """Show a query of the history; the draft follows the last one."""
+        if self._history_index == len(self._history):
+            self._draft = self.query_text
+        self._history_index = index
+        self.set_query([*self._history, self._draft][index])
 
     # Completion
 

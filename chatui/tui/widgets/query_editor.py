@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from rich.text import Text
@@ -31,41 +32,6 @@ MAX_EDITABLE_CHARACTERS = 40_000
 """A text beyond this is shown as a label even if it was opened for editing."""
 
 
-class HeldPastes:
-    """The long pastes of one query, each shown as a label such as ``[pasted text 1: …]``."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        self._labels: re.Pattern[str] | None = None
-
-    def hold(self, text: str, file: str = "") -> str:
-        """Keep ``text`` and return its label.
-
-        Args:
-            file: the name of the file that the text comes from; "" for a paste.
-        """
-        name = one_line(file, 60) or say("tui.query.paste")
-        label = say(
-            "tui.query.held", name=name, number=len(self._texts) + 1, count=f"{len(text):,}"
-        )
-        self._texts[label] = text
-        self._labels = re.compile("|".join(map(re.escape, self._texts)))
-        return label
-
-    def expand(self, text: str) -> str:
-        """Replace each label in ``text`` with its paste."""
-        return self._labels.sub(lambda match: self._texts[match[0]], text) if self._labels else text
-
-    def spans(self, line: str) -> list[tuple[int, int]]:
-        """Return (start, end) of each label in a line."""
-        return [match.span() for match in self._labels.finditer(line)] if self._labels else []
-
-    def clear(self) -> None:
-        """Forget all pastes."""
-        self._texts.clear()
-        self._labels = None
-
-
 class QueryEditor(TextArea):
     """A text area that keeps every character and takes text of any size.
 
@@ -74,8 +40,8 @@ class QueryEditor(TextArea):
     """
 
     def __init__(self, *, id: str | None = None, placeholder: str = "") -> None:
-        # TextArea.__init__ sets the selection, which asks for the labels.
-        self._pastes = HeldPastes()
+        # By their labels. TextArea.__init__ sets the selection, which asks for the labels.
+        self._pastes: dict[str, str] = {}
         super().__init__(id=id, highlight_cursor_line=False, placeholder=placeholder)
         self.cursor_blink = False
         self.match_cursor_bracket = False
@@ -83,7 +49,7 @@ class QueryEditor(TextArea):
     @property
     def query_text(self) -> str:
         """The whole text, exactly as it was typed and pasted."""
-        return self._pastes.expand(unescape_unsafe(self.text))
+        return self._expand(unescape_unsafe(self.text))
 
     def set_query(self, text: str, *, held: bool = True) -> None:
         """Replace the text and move the cursor to its end.
@@ -98,7 +64,7 @@ class QueryEditor(TextArea):
         """Replace the selection with ``text``, or with a label if it is long and ``held``."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         is_long = len(text) > LONG_PASTE_CHARACTERS or text.count("\n") > LONG_PASTE_LINES
-        shown = self._pastes.hold(text) if held and is_long else escape_unsafe(text)
+        shown = self._hold(text) if held and is_long else escape_unsafe(text)
         self.replace(shown, *self.selection, maintain_selection_offset=False)
 
     def clear_query(self) -> None:
@@ -121,11 +87,32 @@ class QueryEditor(TextArea):
         if not self.text_before_cursor().endswith(typed):
             return False
         row, column = self.cursor_location
-        shown = self._pastes.hold(new, file) if file else escape_unsafe(new)
+        shown = self._hold(new, file) if file else escape_unsafe(new)
         self.replace(shown, (row, column - len(typed)), (row, column))
         return True
 
     # Labels
+
+    def _hold(self, text: str, file: str = "") -> str:
+        """Keep a text and return its label, such as ``[pasted text 1: …]``.
+
+        Args:
+            file: the name of the file that the text comes from; "" for a paste.
+        """
+        name, number = one_line(file, 60) or say("tui.query.paste"), len(self._pastes) + 1
+        label = say("tui.query.held", name=name, number=number, count=f"{len(text):,}")
+        self._pastes[label] = text
+        return label
+
+    @property
+    def _labels(self) -> re.Pattern[str] | None:
+        """The pattern of all labels; None if there are none."""
+        return re.compile("|".join(map(re.escape, self._pastes))) if self._pastes else None
+
+    def _expand(self, text: str) -> str:
+        """Replace each label in ``text`` with its paste."""
+        labels = self._labels
+        return labels.sub(lambda match: self._pastes[match[0]], text) if labels else text
 
     def edit(self, edit: Edit) -> EditResult:
         """Perform an edit; one that touches a part of a label takes the whole label."""
@@ -148,9 +135,11 @@ class QueryEditor(TextArea):
     def _label_around(self, location: Location) -> tuple[Location, Location] | None:
         """Return the start and end of the label that a location is inside of."""
         row, column = location
-        spans = self._pastes.spans(self.document[row]) if row < self.document.line_count else []
-        inside = (((row, start), (row, end)) for start, end in spans if start < column < end)
-        return next(inside, None)
+        if (labels := self._labels) and row < self.document.line_count:
+            for start, end in (match.span() for match in labels.finditer(self.document[row])):
+                if start < column < end:
+                    return (row, start), (row, end)
+        return None
 
     # Keys and the clipboard
 
@@ -182,7 +171,7 @@ class QueryEditor(TextArea):
 
     @property
     def selected_text(self) -> str:
-        return self._pastes.expand(unescape_unsafe(super().selected_text))
+        return self._expand(unescape_unsafe(super().selected_text))
 
     # Drawing
 
@@ -196,28 +185,21 @@ class QueryEditor(TextArea):
     # The cursor
 
     def get_cursor_left_location(self) -> Location:
-        row, column = self.cursor_location
-        if column == 0:
-            return super().get_cursor_left_location()
-        return row, grapheme_start(self.document[row], column)
+        return self._along_line(grapheme_start, super().get_cursor_left_location())
 
     def get_cursor_right_location(self) -> Location:
-        row, column = self.cursor_location
-        if column == len(self.document[row]):
-            return super().get_cursor_right_location()
-        return row, grapheme_end(self.document[row], column)
+        return self._along_line(grapheme_end, super().get_cursor_right_location())
 
     def get_cursor_word_left_location(self) -> Location:
-        row, column = self.cursor_location
-        if column == 0:
-            return super().get_cursor_word_left_location()
-        return row, word_start(self.document[row], column)
+        return self._along_line(word_start, super().get_cursor_word_left_location())
 
     def get_cursor_word_right_location(self) -> Location:
+        return self._along_line(word_end, super().get_cursor_word_right_location())
+
+    def _along_line(self, find: Callable[[str, int], int], default: Location) -> Location:
+        """Return what ``find`` returns in the cursor's line; ``default`` if it leads to another."""
         row, column = self.cursor_location
-        if column == len(self.document[row]):
-            return super().get_cursor_word_right_location()
-        return row, word_end(self.document[row], column)
+        return default if default[0] != row else (row, find(self.document[row], column))
 
     def get_cursor_up_location(self) -> Location:
         return self._outside_grapheme(super().get_cursor_up_location())

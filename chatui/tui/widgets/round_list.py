@@ -265,16 +265,12 @@ class RoundList(LaidOutRounds):
         return self.VersionRequested(view.round, -1 if 2 * x < first + last else 1)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        start, end = selection
-        first = 0 if start is None else start.y // _PARAGRAPHS
-        last = len(self.views) - 1 if end is None else end.y // _PARAGRAPHS
+        start = selection.start or Offset()
+        end = selection.end or Offset(0, len(self.views) * _PARAGRAPHS)
         chosen: list[str] = []
-        for index in range(first, min(last + 1, len(self.views))):
-            above = Offset(0, index * _PARAGRAPHS)
-            own = Selection(
-                start - above if start is not None and index == first else None,
-                end - above if end is not None and index == last else None,
+        for index in range(start.y // _PARAGRAPHS, min(end.y // _PARAGRAPHS + 1, len(self.views))):
+            first = index * _PARAGRAPHS
+            chosen += self.views[index].selected_texts(
+                (start.y - first, start.x), (end.y - first, end.x)
             )
-            if own.end != Offset(0, 0):
-                chosen.append(self.views[index].selected_text(own))
         return ("\n".join(chosen), "\n") if chosen else None

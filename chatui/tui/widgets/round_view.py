@@ -258,23 +258,23 @@ class RoundView:
                 return part
         return None
 
-    def selected_text(self, selection: Selection) -> str:
-        """Return the selected text.
+    def selected_texts(self, start: tuple[int, int], end: tuple[int, int]) -> list[str]:
+        """Return the selected texts of the parts.
 
         Args:
-            selection: x counts characters in a paragraph, y paragraphs of the round.
+            start, end: a paragraph of the round and a character in it; may be outside.
         """
-        if selection.start in (None, Offset(0, 0)) and selection.end is None:
+        parts = self.parts()
+        if start <= (0, 0) and end[0] > parts[-1].paragraph + parts[-1].text.rows[-1].paragraph:
             # The whole round: the reply as the model wrote it, folded or not.
             texts = (self.round.query, self._author.text, self._reply.raw, self._note.text)
-            return "\n".join(filter(None, texts))
+            return list(filter(None, texts))
         chosen: list[str] = []
-        for part in self.parts():
-            first, rows = part.paragraph, part.text.rows
-            start = Offset(0, 0) if selection.start is None else selection.start - (0, first)
-            last = Offset(len(rows[-1].text) + rows[-1].start, rows[-1].paragraph)
-            end = last if selection.end is None else selection.end - (0, first)
-            if start.y <= last.y and end.y >= 0:
-                start = Offset(0, 0) if start.y < 0 else start
-                chosen.append(part.text.selected(Selection(start, last if end.y > last.y else end)))
-        return "\n".join(chosen)
+        for part in parts:
+            first, row = part.paragraph, part.text.rows[-1]
+            top = max(start, (first, 0))
+            bottom = min(end, (first + row.paragraph, row.start + len(row.text)))
+            if top < bottom:
+                own = (Offset(x, y - first) for y, x in (top, bottom))
+                chosen.append(part.text.selected(Selection(*own)))
+        return chosen
