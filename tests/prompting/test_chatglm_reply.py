@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatui.prompting.formats.glm import FULL_WIDTH, process_response
+from chatui.prompting.formats.dialogues import FULL_WIDTH, process_response
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 from chatui.locales import say
 from chatui.prompting.format import Exchange, PromptFormat
-from chatui.prompting.formats.toml_formats import PREAMBLE as INSTRUCTION
+from chatui.prompting.formats.dialogues import PREAMBLE as INSTRUCTION
 
 WITH_TEXT = ("+gen", "+i", "+qa", "+qq")
 ALONE = ("+", "++", "+++", "+reset")

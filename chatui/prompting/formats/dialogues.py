@@ -1,4 +1,4 @@
-"""The formats of dialogues.toml, and similar formats with functions of their values."""
+"""The formats of dialogues.toml, and similar formats with functions of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import toml
 
 from chatui.prompting.format import Exchange, PromptFormat, cut_at, dialogue
+from chatui.prompting.prompt_text import LiteralText, joined
 
 _CJK = "\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 _SPACE_BESIDE_HAN = re.compile(f"(?<=[{_CJK}]) +| +(?=[{_CJK}])")
@@ -18,6 +19,14 @@ _ZOO_PREAMBLE = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
 )
+
+TRAINING_TIME = "[[训练时间]]"
+TRAINING_YEAR = "2023年"
+FULL_WIDTH = {",": "，", "!": "！", ":": "：", ";": "；", "?": "？"}
+CJK = "\u4e00-\u9fff"
+
+_MARK_BESIDE_CJK = re.compile(f"(?<=[{CJK}])[,!:;?]|[,!:;?](?=[{CJK}])")
+_ROLES = ("<|user|>", "<|observation|>", "<|system|>")
 
 
 def _read() -> dict[str, PromptFormat]:
@@ -75,6 +84,32 @@ def _render_zoo(history: Sequence[Exchange], query: str, system: str | None = No
     return opening + "".join(messages)
 
 
+def process_response(text: str) -> str:
+    """Clean a reply like ChatGLM-6B (THUDM/chatglm-6b: modeling_chatglm.py).
+
+    Strips white space, replaces the placeholder of the training time by the year, and makes
+    `,` `!` `:` `;` `?` next to a CJK character (U+4E00–9FFF, on either side) full-width.
+    """
+    text = text.strip().replace(TRAINING_TIME, TRAINING_YEAR)
+    return _MARK_BESIDE_CJK.sub(lambda match: FULL_WIDTH[match[0]], text)
+
+
+def _render_glm(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """Render the bare query in the first round, then rounds numbered from 0."""
+    opening = f"{system}\n" if system else ""
+    return opening + (DIALOGUES["shiyou"].render(history, query, None) if history else query)
+
+
+def _render_glm3(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """Render roles as special tokens, each followed by a line break and a space."""
+    messages = [("<|system|>", system)] if system else []
+    for earlier, reply in history:
+        messages += [("<|user|>", earlier), ("<|assistant|>", reply)]
+    messages.append(("<|user|>", query))
+    parts = (part for role, text in messages for part in (f"{role}\n ", LiteralText(text)))
+    return joined(*parts, "<|assistant|>")
+
+
 DIALOGUES = _read()
 PREAMBLE = DIALOGUES["alpaca:article"].system or ""
 _VICUNA = replace(DIALOGUES["chinese-vicuna:chat"], clean_reply=_clean_vicuna)
@@ -103,5 +138,20 @@ FORMATS = (
         stop_strings=("</s>", "Human: <s>"),
         clean_reply=cut_at("</s>"),
         system=_ZOO_PREAMBLE,
+    ),
+    PromptFormat(
+        name="chatglm-6b",
+        render=_render_glm,
+        source="THUDM/chatglm-6b: modeling_chatglm.py, chat()",
+        stop_strings=("\n[Round",),
+        clean_reply=process_response,
+    ),
+    PromptFormat(
+        name="chatglm3-6b",
+        render=_render_glm3,
+        source="THUDM/ChatGLM3: PROMPT.md; THUDM/chatglm3-6b: tokenizer_config.json, chat_template",
+        stop_strings=_ROLES,
+        clean_reply=cut_at(*_ROLES),
+        literal=True,
     ),
 )
