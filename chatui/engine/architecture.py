@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from transformers import AutoConfig
 
 from chatui.catalog.model_files import read_json_object
 from chatui.catalog.recognise import why_unsupported
+from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -153,6 +156,24 @@ def build_on_meta(config: Any, family: str, folder: Path) -> Any:
             return network_class(config, family)(copy.deepcopy(config))
     except _CONFIG_ERRORS as error:
         raise _wrong_config(folder, error) from error
+
+
+def check_sizes(network: Any, entries: Sequence[TensorEntry], folder: Path) -> None:
+    """Refuse an architecture that is more than twice as large as the weights in the files.
+
+    transformers' loader allocates missing tensors first, however large the config makes them.
+
+    Args:
+        network: the architecture on the meta device.
+        entries: the tensors of the files.
+        folder: the model's folder, for the error.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
+    stored = {entry.shape for entry in entries}
+    if sum(map(math.prod, shapes.values())) > 2 * sum(math.prod(one.shape) for one in entries):
+        first = next((name for name in shapes if shapes[name] not in stored), next(iter(shapes)))
+        expected = list(shapes[first])
+        raise ChatuiError(say("engine.config_differs", key=first, expected=expected, folder=folder))
 
 
 def _wrong_config(folder: Path, error: Exception) -> ChatuiError:

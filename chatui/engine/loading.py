@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from chatui.engine.adapters.switching import (
 from chatui.engine.architecture import (
     build_on_meta,
     check_packages,
+    check_sizes,
     context_limit_of,
     family_of,
     load_config,
@@ -42,11 +43,10 @@ from chatui.engine.quantised import (
     quantised_needs,
     weight_bytes,
 )
-from chatui.engine.tensor_check import check_loaded, check_matching
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizers import default_format_name, find_eos_ids, load_format, load_tokenizer
 from chatui.engine.weight_delta import WeightDelta, find_delta
-from chatui.engine.weights import TensorEntry, TensorReader, find_weights, progress_reporter
+from chatui.engine.weights import TensorEntry, TensorReader, find_weights
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -96,7 +96,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
     network = build_on_meta(config, family, folder)
     adapters = plan_adapters(spec.adapters, BaseNetwork(title_of(folder), family, network))
     if not hasattr(config, "quantization_config"):
-        check_matching(network, entries, folder)
+        check_sizes(network, entries, folder)
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
     own_window = context_limit_of(spec, config)
     need = memory_need((*entries, *adapters.entries), config)
@@ -187,9 +187,7 @@ def switch_adapters(
 def _read_adapters(
     plan: LoadPlan, model: Any, report: Callable[[Loading], None]
 ) -> AppliedAdapters:
-    total = sum(entry.bytes for entry in plan.adapters.entries)
-    progress = progress_reporter(report, say("adapters.stage"), total)
-    return read_adapters(plan.adapters, model, plan.vocabulary, plan.placement.dtype, progress)
+    return read_adapters(plan.adapters, model, plan.vocabulary, plan.placement.dtype, report)
 
 
 def _assemble(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
@@ -235,30 +233,27 @@ def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: b
     Args:
         plain: keep transformers' own linear layers.
     """
-    entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
-    total = sum(entry.bytes for entry in entries)
-    progress = progress_reporter(report, say("engine.stage_weights"), total)
     placement = plan.placement
-    source, reader = None, None
-    options: dict[str, Any] = {}
+    entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
+    dtype = None if placement.bits else placement.dtype
+    stage = say("engine.stage_weights")
+    reader = TensorReader(entries, dtype, placement.device, report, stage)
+    source = None
+    options: dict[str, Any] = {"device_map": plan.spec.device_map}
     # A delta has to be added in memory; accelerate can offload only tensors that lie in files.
     if plan.delta is None and (
         plan.spec.device_map is not None or hasattr(plan.config, "quantization_config")
     ):
         source = plan.folder
-        options["device_map"] = plan.spec.device_map or {"": placement.device}
     else:
+        options["state_dict"] = (
+            plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
+        )
+        options["ignore_mismatched_sizes"] = True
         if placement.bits:
             options["quantization_config"] = QuantisationConfig(placement.bits, placement.dtype)
-        dtype = None if placement.bits else placement.dtype
-        reader = TensorReader(entries, dtype, placement.device, progress)
-        tensors = plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
-        one_device = None if placement.device.type == "cpu" else {"": placement.device}
-        options |= {
-            "state_dict": tensors,
-            "device_map": plan.spec.device_map or one_device,
-            "ignore_mismatched_sizes": True,
-        }
+    if plan.spec.device_map is None and (source or placement.device.type != "cpu"):
+        options["device_map"] = {"": placement.device}
     try:
         model, info = network_class(plan.config, plan.family).from_pretrained(
             source,
@@ -271,12 +266,25 @@ def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: b
     except (ValueError, KeyError, ImportError, OSError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ChatuiError(say("engine.cannot_load", folder=plan.folder, reason=reason)) from error
-    if reader is not None:
-        reader.release_pages()
-    check_loaded(info, plan.folder)
+    reader.release_pages()
+    _check_loaded(info, plan.folder)
     if placement.device.type == "cpu" and not plain:
         speed_up(model)
     return model.eval()
+
+
+def _check_loaded(info: Mapping[str, Any], folder: Path) -> None:
+    """Check the loading info of transformers' ``from_pretrained``.
+
+    Raises:
+        ChatuiError: a tensor has the wrong shape, or is missing from the files in ``folder``.
+    """
+    for key, found, expected in sorted(info["mismatched_keys"]):
+        raise ChatuiError(
+            say("engine.wrong_shape", key=key, found=list(found), expected=list(expected))
+        )
+    for key in sorted(info["missing_keys"]):
+        raise ChatuiError(say("engine.tensor_missing", key=key, folder=folder))
 
 
 def _parts(plan: LoadPlan, model: Any) -> tuple[Codec, Guard | None, Network]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from chatui import readable
 from chatui.catalog.memory_need import SMALL_MODEL, MemoryNeed, WindowRange, best_fit
 from chatui.engine.memory import FreedMemory, available_bytes, driver_fault
-from chatui.engine.weights import TensorEntry
+from chatui.engine.weights import TensorEntry, is_mapped
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -66,13 +65,7 @@ class Placement:
 
     def is_mapped(self, entry: TensorEntry) -> bool:
         """True if a tensor is mapped from its file and never copied."""
-        return (
-            self.device.type == "cpu"
-            and self.bits is None
-            and entry.file.suffix == ".safetensors"
-            and sys.platform != "win32"
-            and not (entry.dtype and entry.dtype.is_floating_point and entry.dtype != self.dtype)
-        )
+        return is_mapped(entry, None if self.bits else self.dtype, self.device)
 
 
 def check_device_map(wanted: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -39,30 +40,22 @@ class WeightDelta:
             reader: reads the entries of both.
             base: the base's entries.
         """
-        addends = {entry.key: entry for entry in self.entries}
-        return {
-            entry.key: SummedTensor(reader, entry, addends[entry.key])
-            if entry.key in addends
-            else LazyTensor(reader, entry)
-            for entry in base
-        }
+        deltas = {entry.key: entry for entry in self.entries}
+        tensors = {}
+        for entry in base:
+            delta = deltas.get(entry.key)
+            read = partial(_read_sum, reader, entry, delta)
+            tensors[entry.key] = LazyTensor(delta or entry, read)
+        return tensors
 
 
-class SummedTensor(LazyTensor):
-    """The sum of a base's tensor and its delta, computed when it is read."""
-
-    def __init__(self, reader: TensorReader, base: TensorEntry, delta: TensorEntry) -> None:
-        super().__init__(reader, delta)
-        self._base = base
-
-    def __getitem__(self, index: object) -> Tensor:
-        delta = super().__getitem__(index)
-        base = self._reader.read(self._base).to(delta.dtype)
-        if base.shape == delta.shape:
-            return base + delta
-        total = delta.clone()
-        total[: base.shape[0]] += base
-        return total
+def _read_sum(reader: TensorReader, base: TensorEntry, delta: TensorEntry | None) -> Tensor:
+    """Read a base's tensor, and add its delta if it has one."""
+    if delta is None:
+        return reader.read(base)
+    total = reader.read(delta).clone()
+    total[: base.shape[0]] += reader.read(base).to(total.dtype)
+    return total
 
 
 def find_delta(folder: Path, base: Iterable[TensorEntry], base_title: str) -> WeightDelta:

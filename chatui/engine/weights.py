@@ -11,6 +11,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -183,26 +184,16 @@ def _load_pickle(file: Path, map_location: str) -> Any:
     return torch.load(file, map_location=map_location, weights_only=True, mmap=mapped or None)
 
 
-def progress_reporter(
-    report: Callable[[Loading], None], stage: str, total: int
-) -> Callable[[int], None]:
-    """Return a function that reports bytes read as ``Loading``.
+def stays_as_stored(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device) -> bool:
+    """True if a loader with this dtype and device neither converts nor moves a tensor."""
+    floating = entry.dtype is not None and entry.dtype.is_floating_point
+    return device.type == "cpu" and (entry.dtype == dtype or not floating)
 
-    It reports 0 at once, the total at the end, and at most one value every 0.05 s between them, so
-    that the pipe to the app does not fill up. It reports nothing if the total is 0.
-    """
-    last = 0.0
 
-    def progress(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > _REPORT_SECONDS or done == total:
-            last = now
-            report(Loading(stage, done, total))
-
-    if total:
-        progress(0)
-    return progress
+def is_mapped(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device) -> bool:
+    """True if a tensor is mapped from its file and never copied."""
+    mappable = entry.file.suffix == ".safetensors" and sys.platform != "win32"
+    return mappable and stays_as_stored(entry, dtype, device)
 
 
 class TensorReader:
@@ -215,7 +206,9 @@ class TensorReader:
         entries: the tensors to read.
         dtype: dtype to which the loader converts floating point tensors; None if it packs them.
         device: device to which the loader moves them.
-        progress: called with the bytes read so far, from any thread, one call at a time.
+        report: called with the bytes read: with 0 at once, the total at the end, and at most once
+            every 0.05 s between them, so that the pipe to the app does not fill up.
+        stage: what is being read, for the report.
     """
 
     def __init__(
@@ -223,28 +216,33 @@ class TensorReader:
         entries: tuple[TensorEntry, ...],
         dtype: torch.dtype | None,
         device: torch.device,
-        progress: Callable[[int], None],
+        report: Callable[[Loading], None],
+        stage: str,
     ) -> None:
         self._dtype = dtype
-        self._on_cpu = device.type == "cpu"
-        self._progress = progress
+        self._device = device
+        self._report = report
+        self._stage = stage
         self._lock = Lock()
-        self._done = 0
+        self._done, self._total = 0, sum(entry.bytes for entry in entries)
+        self._reported = 0.0
         self._open: dict[tuple[Path, str], Any] = {}
         self._left: dict[Path, int] = {}
         # The tensors that the loader's four threads may still be converting.
         self._converting: deque[Tensor] = deque(maxlen=16)
         for entry in entries:
             self._left[entry.file] = self._left.get(entry.file, 0) + 1
-        self.tensors = {entry.key: LazyTensor(self, entry) for entry in entries}
+        self.tensors = {
+            entry.key: LazyTensor(entry, partial(self.read, entry)) for entry in entries
+        }
+        if self._total:
+            report(Loading(stage, 0, self._total))
 
     def read(self, entry: TensorEntry) -> Tensor:
         """Return the tensor of ``entry``, on the CPU, in the file's dtype."""
-        stays = self._on_cpu and (
-            entry.dtype == self._dtype or not (entry.dtype and entry.dtype.is_floating_point)
-        )
+        stays = stays_as_stored(entry, self._dtype, self._device)
         if entry.file.suffix == ".safetensors":
-            backend = "mmap" if stays and sys.platform != "win32" else "pread"
+            backend = "mmap" if is_mapped(entry, self._dtype, self._device) else "pread"
             tensor: Tensor = self._file(entry, backend).get_slice(entry.key)[...]
         else:
             tensor = self._file(entry, "pickle")[entry.key]
@@ -260,7 +258,9 @@ class TensorReader:
             if not self._left[entry.file]:
                 for key in [key for key in self._open if key[0] == entry.file]:
                     del self._open[key]
-            self._progress(self._done)
+            if time.monotonic() - self._reported > _REPORT_SECONDS or self._done == self._total:
+                self._reported = time.monotonic()
+                self._report(Loading(self._stage, self._done, self._total))
         return tensor
 
     def _file(self, entry: TensorEntry, how: str) -> Any:
@@ -284,9 +284,9 @@ class TensorReader:
 class LazyTensor:
     """A tensor read by ``[...]``, with the interface that transformers' loader expects."""
 
-    def __init__(self, reader: TensorReader, entry: TensorEntry) -> None:
-        self._reader = reader
+    def __init__(self, entry: TensorEntry, read: Callable[[], Tensor]) -> None:
         self._entry = entry
+        self._read = read
 
     def get_shape(self) -> list[int]:
         return list(self._entry.shape)
@@ -295,4 +295,4 @@ class LazyTensor:
         return str(self._entry.dtype)
 
     def __getitem__(self, _: object) -> Tensor:
-        return self._reader.read(self._entry)
+        return self._read()

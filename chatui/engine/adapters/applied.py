@@ -19,6 +19,7 @@ from chatui.engine.quantised import dequantised_weight
 from chatui.engine.weights import TensorEntry, TensorReader
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import Loading
 
 
 @dataclass
@@ -165,7 +166,7 @@ def read_adapters(
     model: Any,
     vocabulary: int | None,
     dtype: torch.dtype,
-    progress: Callable[[int], None],
+    report: Callable[[Loading], None],
 ) -> AppliedAdapters:
     """Read the adapters' tensors to the devices of their modules.
 
@@ -174,9 +175,10 @@ def read_adapters(
         model: the loaded base.
         vocabulary: rows for the embeddings; None keeps the base's.
         dtype: dtype of the base's floating point weights.
-        progress: called with the number of bytes read so far.
+        report: called with the number of bytes read so far.
     """
-    reader = TensorReader(plan.entries, dtype, torch.device("cpu"), progress)
+    cpu = torch.device("cpu")
+    reader = TensorReader(plan.entries, dtype, cpu, report, say("adapters.stage"))
     applied = AppliedAdapters(vocabulary=vocabulary, dtype=dtype)
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor | None, bool]]] = {}
     for adapter in plan.adapters:

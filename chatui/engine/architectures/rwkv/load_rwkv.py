@@ -29,13 +29,7 @@ from chatui.engine.generate import build_prompt
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel, common_prefix
 from chatui.engine.placement import BITS, Placement, place
-from chatui.engine.weights import (
-    TensorEntry,
-    TensorReader,
-    find_weights,
-    progress_reporter,
-    read_entries,
-)
+from chatui.engine.weights import TensorEntry, TensorReader, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
@@ -123,13 +117,11 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
     """Read the weights and build the model of a plan."""
     began = time.monotonic()
     placement = plan.placement
-    total = sum(entry.bytes for entry in plan.entries.values())
-    progress = progress_reporter(report, say("engine.stage_weights"), total)
-    reader = TensorReader(tuple(plan.entries.values()), placement.dtype, placement.device, progress)
+    stored, stage = tuple(plan.entries.values()), say("engine.stage_weights")
+    reader = TensorReader(stored, placement.dtype, placement.device, report, stage)
 
     def read(name: str) -> Tensor:
-        tensor: Tensor = reader.tensors[plan.entries[name].key][...]
-        return tensor
+        return reader.read(plan.entries[name])
 
     network = build_network(plan.size, read, placement.dtype, placement.device)
     opening = opening_tokens(plan.format, plan.codec.encode, plan.spec)
