@@ -127,7 +127,7 @@ def generate(
     limit = request.limit(model.context_limit)
     answer = model.format.answer_to(request.query)
     if answer is not None and request.partial_reply is not None:
-        raise ChatuiError(say("engine.nothing_to_go_on"))
+        raise ChatuiError(say("engine.nothing_to_continue"))
     if answer is not None:
         yield from fixed_reply(answer, limit)
         return

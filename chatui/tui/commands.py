@@ -42,7 +42,7 @@ COMMANDS = (
     Command("settings", "panel"),
     Command("save", "save_preset", True),
     Command("retry", "regenerate"),
-    Command("continue", "go_on"),
+    Command("continue", "continue_reply"),
     Command("edit", "edit_query"),
     Command("reply", "edit_reply"),
     Command("rate", "rate_as", True),

@@ -87,7 +87,7 @@ class OpenAIBackend:
                 yield event
             return
         if request.partial_reply is not None and client.chat:
-            raise ChatuiError(say("backends.cannot_go_on"))
+            raise ChatuiError(say("backends.cannot_continue"))
         async with self._turn:
             self._reply = StreamedReply(client, request)
             try:

@@ -47,7 +47,7 @@ class EditActions(TurnDisplay):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+e", "edit_query", "tui.keys.edit_query"),
         Binding("alt+r", "edit_reply", "tui.keys.edit_reply"),
-        Binding("alt+c", "go_on", "tui.keys.go_on"),
+        Binding("alt+c", "continue_reply", "tui.keys.continue_reply"),
         Binding("alt+up", "choose_round(-1)", "tui.keys.round_before"),
         Binding("alt+down", "choose_round(1)", "tui.keys.round_after"),
         # Alt with a sign needs the kitty protocol; U and J, one above the other, work everywhere.
@@ -145,13 +145,13 @@ class EditActions(TurnDisplay):
     def _edit_reply_text(self, round_: Round, text: str) -> None:
         self.edit_in_box(text, say("tui.rewrite.reply"), partial(self._save_reply, round_))
 
-    def action_go_on(self) -> None:
+    def action_continue_reply(self) -> None:
         """Continue the reply of the chosen round from its end, as a new branch."""
         turns, round_ = self.app.turns, self.chosen_round(say("tui.rewrite.running"))
         if round_ is None:
             return
         if turns.loaded is not None and not turns.loaded.can_continue:
-            self.app.hint("backends.cannot_go_on")
+            self.app.hint("backends.cannot_continue")
         else:
             turns.continue_reply(round_)
 

@@ -25,7 +25,7 @@ from chatui.tui.wrapping import row_starts
 EDITING_KEYS = (
     ("Ctrl+A / Home", "tui.keys.line_start"),
     ("Ctrl+E / End", "tui.keys.line_end"),
-    ("Ctrl+← / Ctrl+→", "tui.keys.words"),
+    ("Ctrl+← / Ctrl+→", "tui.keys.move_by_word"),
     ("Shift+← → ↑ ↓", "tui.keys.select"),
     ("F6 / F7", "tui.keys.select_all"),
     ("Ctrl+W", "tui.keys.delete_word"),

@@ -25,7 +25,7 @@ class ViewActions(CommandActions):
     """Opens views beside or over the conversation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+o", "continue", "tui.keys.continue"),
+        Binding("ctrl+o", "continue", "tui.keys.last_conversation"),
         Binding("ctrl+b", "conversations", "tui.keys.conversations"),
         Binding("alt+l", "side_bar", "organise.keys.side_bar"),
         Binding("ctrl+f", "find", "organise.keys.find", priority=True),

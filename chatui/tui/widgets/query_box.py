@@ -51,11 +51,11 @@ class QueryBox(QueryEditor):
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "tui.keys.newline"),
         Binding("ctrl+delete", "delete_word_right", "tui.keys.delete_next_word"),
         Binding("tab", "complete", "tui.keys.complete"),
-        Binding("up", "earlier_or_up", "tui.keys.earlier"),
-        Binding("down", "later_or_down", "tui.keys.later"),
+        Binding("up", "earlier_or_up", "tui.keys.query_before"),
+        Binding("down", "later_or_down", "tui.keys.query_after"),
         Binding("pageup", "screen.scroll_pages(-1)", "tui.keys.page_up"),
         Binding("pagedown", "screen.scroll_pages(1)", "tui.keys.page_down"),
-        Binding("end", "line_end_or_follow", "tui.keys.follow"),
+        Binding("end", "line_end_or_follow", "tui.keys.scroll_to_end"),
     ]
 
     @dataclass

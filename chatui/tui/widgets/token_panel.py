@@ -171,7 +171,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             return
         alternatives = self._pieces[self._token_index].alternatives
         if self._turns.spec.backend == "openai":
-            self.notify(say("backends.cannot_go_on"), markup=False)
+            self.notify(say("backends.cannot_continue"), markup=False)
         elif number <= len(alternatives):
             token_id, _, _ = alternatives[number - 1]
             self._turns.continue_reply(self.round, (self._token_index, token_id))
