@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chatui.pinyin import initials
+from chatui.hanzi import initials
 
 
 def has_index(db: sqlite3.Connection) -> bool:

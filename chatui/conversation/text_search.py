@@ -23,11 +23,10 @@ from itertools import islice, product
 from math import prod
 from typing import Literal
 
-from chatui import pinyin
+from chatui import hanzi
 from chatui.conversation import search_index
 from chatui.conversation.stored_values import decode_text, encode_text
-from chatui.pinyin import Spelling
-from chatui.traditional import script_variants
+from chatui.hanzi import Spelling
 
 LONGEST_TEXT = 200
 _CHARACTERS_BEFORE, _CHARACTERS_AFTER = 16, 48
@@ -114,15 +113,15 @@ def _search_terms(text: str) -> tuple[_SearchTerm, ...]:
     text = text.strip()[:LONGEST_TEXT]
     if not text:
         return ()
-    literal = pinyin.regex(tuple(script_variants(character) for character in text))
-    written = tuple(script_variants(character) for character in encode_text(text))
+    literal = hanzi.regex(tuple(hanzi.script_variants(character) for character in text))
+    written = tuple(hanzi.script_variants(character) for character in encode_text(text))
     found = [_SearchTerm(re.compile(literal, re.IGNORECASE), written)]
     typed = text.lower()
     if len(typed) > 1 and typed.isascii() and typed.isalpha():
-        spelled, syllables = pinyin.spelled_initials(typed), pinyin.spelled_syllables(typed)
+        spelled, syllables = hanzi.spelled_initials(typed), hanzi.spelled_syllables(typed)
         spellings = [*([spelled] if spelled else []), *syllables]
         if spellings:
-            sounds = re.compile("|".join(map(pinyin.regex, spellings)))
+            sounds = re.compile("|".join(map(hanzi.regex, spellings)))
             found.append(_SearchTerm(sounds, (), typed if spelled else "", syllables))
     return tuple(found)
 
@@ -196,7 +195,7 @@ def _candidates(db: sqlite3.Connection, term: _SearchTerm) -> tuple[str, Sequenc
     if term.initials:
         lookups.append(("sound", tuple(term.initials)))
     for syllables in term.syllables:
-        letters = tuple(pinyin.initials(place[0])[0] for place in syllables)
+        letters = tuple(hanzi.initials(place[0])[0] for place in syllables)
         lookups.append(("round", syllables) if len(syllables) < 3 else ("sound", letters))
     for index, spelling in lookups:
         if len(spelling) < 3:

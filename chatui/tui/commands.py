@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from chatui import pinyin
+from chatui import hanzi
 from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui.user_prompts import UserPrompt
@@ -120,12 +120,12 @@ def completions(commands: Sequence[Command], text: str) -> tuple[Command, ...]:
     typed = text[1:]
     if not text.startswith("/") or any(character.isspace() for character in typed):
         return ()
-    return tuple(each for each in commands if pinyin.begins_with(each.name, typed))
+    return tuple(each for each in commands if hanzi.begins_with(each.name, typed))
 
 
 def search(commands: Sequence[Command], words: str) -> tuple[Command, ...]:
     """Return the commands found by name, followed by those found by description."""
     typed = words.strip().removeprefix("/")
-    by_name = [each for each in commands if pinyin.begins_with(each.name, typed)]
-    by_words = [each for each in commands if pinyin.contains(each.description, typed)]
+    by_name = [each for each in commands if hanzi.begins_with(each.name, typed)]
+    by_words = [each for each in commands if hanzi.contains(each.description, typed)]
     return tuple(dict.fromkeys((*by_name, *by_words)))

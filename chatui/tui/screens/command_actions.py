@@ -45,9 +45,9 @@ class CommandActions(ImportExportActions):
         prompts, problems = await asyncio.to_thread(user_prompts)
         self._box.commands = commands.all_commands(prompts)
         if any(not prompt.name.isascii() for prompt in prompts):
-            from chatui import pinyin
+            from chatui import hanzi
 
-            await asyncio.to_thread(pinyin.prepare)
+            await asyncio.to_thread(hanzi.prepare)
         taken = (prompt for prompt in prompts if commands.find(commands.COMMANDS, prompt.name))
         for problem in (*problems, *map(commands.name_taken, taken)):
             self.app.warn_once(problem)

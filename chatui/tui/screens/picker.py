@@ -16,7 +16,7 @@ from textual.events import Click, Resize
 from textual.message import Message
 from textual.screen import ModalScreen
 
-from chatui import pinyin
+from chatui import hanzi
 from chatui.conversation.export_formats import EXPORT_FORMATS, ExportFormat
 from chatui.conversation.rounds import Conversation
 from chatui.locales import say
@@ -126,7 +126,7 @@ class CommandPaletteScreen(Picker[Command, Command]):
 
     async def find(self, words: str) -> None:
         if words:
-            await asyncio.to_thread(pinyin.prepare)
+            await asyncio.to_thread(hanzi.prepare)
         found = search(self._commands, words)
         self.show((ListRow(each, command_row(each)) for each in found), say("tui.palette.none"))
 

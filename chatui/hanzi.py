@@ -1,7 +1,9 @@
-"""Match hanzi by pinyin: 翻译 by ``fanyi``, by ``fy``, and by the beginnings of both.
+"""Match hanzi by pinyin and by their variants.
 
-``sounds.txt`` lists each syllable with the hanzi that have it as their first reading and those that
-have it as another one. ``docs/make_hanzi_tables.py`` makes it from pypinyin's dictionary.
+翻译 is found by ``fanyi``, by ``fy``, and by the beginnings of both: ``sounds.txt`` lists each
+syllable with the hanzi that have it as their first reading and those that have it as another one,
+``traditional.txt`` pairs of a traditional and a simplified character. ``docs/make_hanzi_tables.py``
+makes them from pypinyin's dictionary and OpenCC's table.
 """
 
 from __future__ import annotations
@@ -146,3 +148,18 @@ def begins_with(text: str, typed: str) -> bool:
 def contains(text: str, typed: str) -> bool:
     """True if ``text`` contains ``typed``, as it is written or by pinyin."""
     return bool(_pattern(typed.casefold()).search(text.casefold()))
+
+
+@lru_cache(1)
+def _variants() -> dict[str, str]:
+    """Map each hanzi that has variants to all its variants, itself included."""
+    text = Path(__file__).with_name("traditional.txt").read_text(encoding="utf-8").replace("\n", "")
+    groups: dict[str, str] = {}
+    for traditional, simplified in zip(text[::2], text[1::2], strict=True):
+        groups[simplified] = groups.get(simplified, simplified) + traditional
+    return {hanzi: group for group in groups.values() for hanzi in group}
+
+
+def script_variants(character: str) -> str:
+    """Return the character followed by its variants: 后後 for 后, 後后 for 後, a for a."""
+    return character + _variants().get(character, "").replace(character, "")
