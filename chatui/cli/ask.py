@@ -66,8 +66,7 @@ class ReplyOutput:
     def __init__(self, *, streamed: bool) -> None:
         self._streamed = streamed
         self._text = ""
-        self._held = ""
-        self._begun = False
+        self._written = 0
         self._ids: list[int] = []
         self.prefill = Prefill("")
         self.done: Done | None = None
@@ -86,23 +85,16 @@ class ReplyOutput:
         elif isinstance(event, Token):
             self._text += event.text
             self._ids.append(event.id)
-            self._stream(event.text)
+            shown = self._text.strip() if self._streamed else ""
+            if len(shown) > self._written:
+                write(shown[self._written :])
+                self._written = len(shown)
         else:
             self.done = event
 
-    def _stream(self, text: str) -> None:
-        if not self._streamed:
-            return
-        self._held = self._held + text if self._begun else (self._held + text).lstrip()
-        shown = self._held.rstrip()
-        if shown:
-            write(shown)
-            self._begun = True
-            self._held = self._held[len(shown) :]
-
     def finish(self) -> None:
         """End the line of a streamed reply."""
-        if self._begun:
+        if self._written:
             write("\n")
 
     def as_json(self, model: Loaded, load_seconds: float) -> dict[str, object]:

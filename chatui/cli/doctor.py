@@ -53,21 +53,18 @@ def examine() -> dict[str, Any]:
         problems: one sentence each.
     """
     problems: list[str] = []
-    versions = {"chatui": chatui.__version__, "python": platform.python_version()}
     installed = {name: installed_version(name) for name in (*_PACKAGES, *_OPTIONAL)}
-    problems += [
-        say("cli.doctor.not_installed", name=name) for name in _PACKAGES if not installed[name]
-    ]
+    for name in _PACKAGES:
+        if not installed[name]:
+            problems.append(say("cli.doctor.not_installed", name=name))
     folders = [
         _folder("config", locations.config_folder()),
         _folder("data", locations.data_folder()),
         _folder("models", hugging_face_cache()),
     ]
-    problems += [
-        say("cli.doctor.unwritable", path=folder["path"])
-        for folder in folders
-        if not folder["writable"]
-    ]
+    for folder in folders:
+        if not folder["writable"]:
+            problems.append(say("cli.doctor.unwritable", path=folder["path"]))
     encoding = sys.stdout.encoding or ""
     if not encoding.lower().replace("-", "").startswith(("utf8", "gb", "cp936")):
         problems.append(say("cli.doctor.encoding", encoding=encoding))
@@ -84,7 +81,11 @@ def examine() -> dict[str, Any]:
         problems.append(str(error))
     size = shutil.get_terminal_size()
     return {
-        "versions": {**versions, **installed},
+        "versions": {
+            "chatui": chatui.__version__,
+            "python": platform.python_version(),
+            **installed,
+        },
         "devices": devices,
         "terminal": {
             "term": os.environ.get("TERM", ""),
@@ -110,9 +111,7 @@ def examine() -> dict[str, Any]:
 
 def _folder(name: str, path: Path) -> dict[str, Any]:
     """Check a folder, or its nearest parent that exists."""
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = next(each for each in (path, *path.parents) if each.exists())
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     free = shutil.disk_usage(there).free
     return {"name": name, "path": str(path), "writable": writable, "free_bytes": free}
@@ -131,12 +130,11 @@ def _probe() -> list[dict[str, Any]]:
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,
-            check=True,
         )
+        if answer.returncode:
+            lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+            raise ValueError(lines[-1])
         devices: list[dict[str, Any]] = json.loads(answer.stdout)["devices"]
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or [str(error)])[-1]
-        raise ChatuiError(say("cli.doctor.no_torch", reason=reason)) from error
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
         raise ChatuiError(say("cli.doctor.no_torch", reason=error)) from error
     return devices
@@ -149,19 +147,18 @@ def _best_fit(
     weights: str = "auto",
 ) -> dict[str, Any]:
     """Find the first device that a model fits; see :func:`examine` for the result."""
+    fit = {"device": None, "window": 0, "memory_bytes": entry.memory_bytes}
+    fit |= {"small": False, "bits": 0}
     asked = context if isinstance(context, int) else None
     small = entry.small and len(devices) > 1
     for device in devices[-1:] if small else devices:
         found = entry.fit(str(device["name"]), int(device["free_bytes"]), asked, weights)
         if found is not None:
-            known = entry.cache.numbers(1) > 0
-            window, total = (found.window, found.total) if known else (0, entry.memory_bytes)
-            return {
-                "device": device["name"], "window": window, "memory_bytes": total, "small": small,
-                "bits": found.bits,
-            }  # fmt: skip
-    nowhere = {"device": None, "window": 0, "memory_bytes": entry.memory_bytes}
-    return {**nowhere, "small": False, "bits": 0}
+            fit |= {"device": device["name"], "small": small, "bits": found.bits}
+            if entry.cache.numbers(1) > 0:
+                fit |= {"window": found.window, "memory_bytes": found.total}
+            break
+    return fit
 
 
 def _fit_text(fit: dict[str, Any]) -> str:
@@ -195,10 +192,6 @@ def _print(found: dict[str, Any]) -> None:
     for group, rows in groups.items():
         write(say(f"cli.doctor.{group}") + "\n")
         named = group in ("terminal", "locale", "folders")
-        cells = [
-            (say(f"cli.doctor.name.{key}") if named else key, in_words(value))
-            for key, value in rows.items()
-        ]
-        if cells:
-            write_table(cells, indent="  ")
+        names = [say(f"cli.doctor.name.{key}") if named else key for key in rows]
+        write_table(zip(names, map(in_words, rows.values()), strict=True), indent="  ")
         write("\n")

@@ -15,20 +15,14 @@ from chatui.cli.exit_codes import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import write, write_json, write_table
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Inspection
+from chatui.messages import Candidate, Inspection
 from chatui.prompting import formats
-from chatui.prompting.format import CHAT_TEMPLATE, PromptFormat
+from chatui.prompting.format import CHAT_TEMPLATE
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 from chatui.text import token_in_quotes
 
 _TERMINAL = (80, 24)
-_PENALTIES = frozenset(
-    name
-    for name, setting in SETTINGS.items()
-    if setting.affects_greedy and name not in ("greedy", "max_new_tokens")
-)
-"""Settings that can change which token is best."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +52,7 @@ def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
     used = [
         f"{name} = {value}"
         for name, value in sampling.active_settings().items()
-        if name in _PENALTIES
+        if SETTINGS[name].affects_greedy and name not in ("greedy", "max_new_tokens")
     ]
     return (say("cli.inspect.penalties", settings=", ".join(used)),) if used else ()
 
@@ -82,33 +76,22 @@ def as_json(found: Inspection) -> dict[str, object]:
 
 
 def _prompt_alone(args: argparse.Namespace, settings: Settings, query: str) -> int:
-    form, system = _format_without_model(args.model, args.format, settings)
-    if args.system is not None:
-        system = args.system
+    """Print the prompt of the format that is named, else of the model's."""
+    reference = args.model or ("" if args.format else settings.model)
+    preset = library.find(reference) if reference else None
+    name = args.format or (preset.fields.format if preset else None)
+    if name is None and preset is None:
+        name = reference if reference in formats.names() else _format_of_model(reference, settings)
+    if name is None or name == CHAT_TEMPLATE:
+        raise UsageError(say("cli.inspect.needs_model"))
+    system = args.system if args.system is not None or not preset else preset.fields.system
+    form = formats.get(name)
     prompt = form.render(request.read_history(args.history, args.encoding), query, system)
     if args.json:
         write_json({"prompt": prompt, "format": form.name})
     else:
         write(prompt + "\n")
     return SUCCESS
-
-
-def _format_without_model(
-    model: str | None, name: str | None, settings: Settings
-) -> tuple[PromptFormat, str | None]:
-    """Return the named format or the preset's, and the preset's system prompt."""
-    reference = model or (settings.model if name is None else "")
-    preset = library.load().find(reference) if reference else None
-    system = preset.fields.system if preset else None
-    if name is None:
-        name = (
-            preset.fields.format if preset else reference if reference in formats.names() else None
-        )
-    if name is None and preset is None:
-        name = _format_of_model(reference, settings)
-    if name is None or name == CHAT_TEMPLATE:
-        raise UsageError(say("cli.inspect.needs_model"))
-    return formats.get(name), system
 
 
 def _format_of_model(reference: str, settings: Settings) -> str:
@@ -127,9 +110,9 @@ def _print(found: Inspection, sampling: SamplingSettings) -> None:
     write_table(_columns(found))
     write(f"\ninputs\n{found.prompt}\n\n")
     used, limit, dropped = found.context_used, found.context_limit or "?", found.dropped_rounds
-    active_settings = sampling.active_settings().items()
     settings = ", ".join(
-        name if value is True else f"{name} {value}" for name, value in active_settings
+        name if value is True else f"{name} {value}"
+        for name, value in sampling.active_settings().items()
     )
     for line in (
         say("cli.inspect.context", used=used, limit=limit, dropped=dropped),
@@ -139,17 +122,15 @@ def _print(found: Inspection, sampling: SamplingSettings) -> None:
         write(line + "\n")
     if found.next:
         write("\n")
-        rows = [
-            (
-                str(c.id) if c.id >= 0 else "",
-                token_in_quotes(c.token),
-                f"{c.logit:.4f}",
-                f"{c.probability:.4%}",
-            )
-            for c in found.next
-        ]
         headings = (say("cli.inspect.next"), "token", "logit", say("cli.inspect.probability"))
-        write_table(rows, headings)
+        write_table(map(_candidate_row, found.next), headings)
+
+
+def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
+    # Some servers report no ids.
+    id = str(candidate.id) if candidate.id >= 0 else ""
+    probability = f"{candidate.probability:.4%}"
+    return id, token_in_quotes(candidate.token), f"{candidate.logit:.4f}", probability
 
 
 def _columns(found: Inspection) -> Iterator[Sequence[str]]:

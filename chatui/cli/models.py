@@ -51,26 +51,26 @@ def run(args: argparse.Namespace) -> int:
 def _write_entries(entries: tuple[ModelEntry, ...]) -> None:
     """Write the table, usable models first; on a terminal last, so that they stay in view."""
     on_terminal = sys.stdout.isatty()
-    table = [
-        {
-            "mark": "●" if entry.usable else "○",
+    columns = ["name", "family", "disk", "memory", "about"]
+    if on_terminal and shutil.get_terminal_size().columns < _WIDE_CELLS:
+        columns.remove("disk")
+    rows = []
+    for entry in sorted(entries, key=lambda entry: entry.usable is on_terminal):
+        cells = {
             "name": entry.reference,
             "family": entry.family,
             "disk": size(entry.disk_bytes) if entry.disk_bytes else "",
             "memory": size(entry.memory_bytes) if entry.memory_bytes else "",
             "about": _about(entry),
         }
-        for entry in sorted(entries, key=lambda entry: entry.usable is on_terminal)
-    ]
-    columns = ["name", "family", "disk", "memory", "about"]
-    if on_terminal and shutil.get_terminal_size().columns < _WIDE_CELLS:
-        columns.remove("disk")
-    write_table(
-        [[row["mark"], *(row[column] for column in columns)] for row in table],
-        ("", *(say(f"cli.models.{column}") for column in columns)),
-    )
+        rows.append((_mark(entry), *(cells[column] for column in columns)))
+    write_table(rows, ("", *(say(f"cli.models.{column}") for column in columns)))
     if on_terminal:
         write("\n" + say("cli.models.hint") + "\n")
+
+
+def _mark(entry: ModelEntry) -> str:
+    return "●" if entry.usable else "○"
 
 
 def _about(entry: ModelEntry) -> str:
@@ -101,7 +101,7 @@ def _write_details(found: ModelDetails, *, as_json: bool) -> None:
     if as_json:
         write_json({**asdict(entry), **msgspec.to_builtins(known)})
         return
-    write(f"{'●' if entry.usable else '○'} {entry.reference}\n")
+    write(f"{_mark(entry)} {entry.reference}\n")
     write_table(
         [(say(f"cli.models.fact.{name}"), value) for name, value in _facts(entry, known) if value],
         indent="  ",

@@ -34,19 +34,14 @@ class InterruptHandler:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _pressed(self) -> None:
-        ending = self._end_reply() if self.replying and not self.seen else self._end_command()
-        self._tasks.append(asyncio.ensure_future(ending))
+        self._tasks.append(asyncio.ensure_future(self._end(self.replying and not self.seen)))
         self.seen = True
 
-    async def _end_reply(self) -> None:
+    async def _end(self, only_reply: bool) -> None:
         if self.backend is not None:
-            await self.backend.stop()
-
-    async def _end_command(self) -> None:
-        # Closed first: a load that is cancelled waits for the engine until it has ended.
-        if self.backend is not None:
-            await self.backend.close()
-        if self._task is not None:
+            # Closed before the load is cancelled, which waits for the engine until it has ended.
+            await (self.backend.stop() if only_reply else self.backend.close())
+        if self._task is not None and not only_reply:
             self._task.cancel()
 
     async def guard(self, work: Coroutine[Any, Any, int]) -> int:

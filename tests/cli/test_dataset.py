@@ -106,7 +106,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
 
     def stopped(*args: Any) -> Any:
         nonlocal pairs
-        pairs += len(args[3].pairs)
+        pairs += len(args[4])
         if pairs > 300:
             # What came behind the state that was kept is cut off again.
             args[1].append([args[0].layout.arrange(*pair) for pair in args[4][:7]])
@@ -121,7 +121,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     taken: list[int] = []
 
     def counted(*args: Any) -> Any:
-        taken.append(len(args[3].pairs))
+        taken.append(len(args[4]))
         return written(*args)
 
     monkeypatch.setattr(example_run, "_append_batch", counted)

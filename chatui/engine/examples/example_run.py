@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -133,18 +133,6 @@ def write_examples(
         raise ChatuiError(say("conversation.file_unwritable", path=target, reason=error)) from error
 
 
-@dataclass
-class _Batch:
-    """Some hundred pairs, and the counts of :class:`RunState` after them."""
-
-    records: int
-    rounds: int
-    skipped: int
-    empty: int
-    pairs: list[TextPair] = field(default_factory=list)
-    characters: int = 0
-
-
 def _append_all(
     encoder: ExampleEncoder,
     sources: DialogueSources,
@@ -157,26 +145,27 @@ def _append_all(
     batches = _batches(encoder, sources, state, train, report_skipped)
     with ThreadPoolExecutor(1) as pool:
         # A thread encodes the next batch without the GIL, while this one is written.
-        encoded = ((batch, pool.submit(encoder.encode_pairs, batch.pairs)) for batch in batches)
+        encoded = ((read, pool.submit(encoder.encode_pairs, pairs)) for read, pairs in batches)
         ahead = next(encoded, None)
         while ahead is not None:
-            (batch, ids), ahead = ahead, next(encoded, None)
-            state = _append_batch(encoder, file, state, batch, ids.result())
+            (read, ids), ahead = ahead, next(encoded, None)
+            state = _append_batch(encoder, file, state, read, ids.result())
             yield state
 
 
 def _append_batch(
-    encoder: ExampleEncoder, file: PartialFile, state: RunState, batch: _Batch, ids: list[IdPair]
+    encoder: ExampleEncoder, file: PartialFile, state: RunState, read: RunState, ids: list[IdPair]
 ) -> RunState:
-    """Append the examples of a batch to ``file``; return the new state."""
+    """Append the examples of a batch to ``file``; return the state after it.
+
+    Args:
+        state: the state before the batch.
+        read: the counts of the records that were read for the batch.
+    """
     examples = [encoder.layout.arrange(*pair) for pair in ids]
     cut = [each for each in examples if each.is_cut]
     return replace(
-        state,
-        records=batch.records,
-        rounds=batch.rounds,
-        skipped=batch.skipped,
-        empty=batch.empty,
+        read,
         examples=state.examples + len(examples),
         size=file.append(examples),
         cut=state.cut + len(cut),
@@ -190,30 +179,31 @@ def _batches(
     state: RunState,
     train: Train | None,
     report_skipped: Callable[[str], None],
-) -> Iterator[_Batch]:
-    """Yield the pairs to encode after ``state``, in batches."""
-    batch = _Batch(state.records, state.rounds, state.skipped, state.empty)
-    for read, found in enumerate(sources, 1):
-        if read <= state.records:
+) -> Iterator[tuple[RunState, list[TextPair]]]:
+    """Yield some hundred pairs to encode after ``state``, and the counts of the records read."""
+    number, skipped, empty = state.records, state.skipped, state.empty
+    pairs: list[TextPair] = []
+    characters = 0
+    for number, found in enumerate(sources, 1):
+        if number <= state.records:
             continue
         if isinstance(found, SkippedRecord):
-            batch.skipped += 1
+            skipped += 1
             report_skipped(found.sentence)
-        else:
-            done = state.rounds if read == state.records + 1 else 0
-            for rounds, index in enumerate(found.trained_replies(train)[done:], done + 1):
-                pair = encoder.text_pair(found, index)
-                if pair is None:
-                    batch.empty += 1
-                else:
-                    batch.pairs.append(pair)
-                    batch.characters += len(pair.prompt) + len(pair.reply)
-                if len(batch.pairs) >= _PAIRS_PER_BATCH or batch.characters > _CHARACTERS_PER_BATCH:
-                    batch.rounds = rounds
-                    yield batch
-                    batch = _Batch(read - 1, rounds, batch.skipped, batch.empty)
-        batch.records, batch.rounds = read, 0
-    yield batch
+            continue
+        done = state.rounds if number == state.records + 1 else 0
+        for rounds, index in enumerate(found.trained_replies(train)[done:], done + 1):
+            pair = encoder.text_pair(found, index)
+            if pair is None:
+                empty += 1
+                continue
+            pairs.append(pair)
+            characters += len(pair.prompt) + len(pair.reply)
+            if len(pairs) >= _PAIRS_PER_BATCH or characters > _CHARACTERS_PER_BATCH:
+                read = replace(state, records=number - 1, rounds=rounds, skipped=skipped)
+                yield replace(read, empty=empty), pairs
+                pairs, characters = [], 0
+    yield replace(state, records=number, rounds=0, skipped=skipped, empty=empty), pairs
 
 
 def _read_state(file: Path, key: str) -> RunState:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -33,23 +32,33 @@ class TokenizedExample:
         return int((self.labels[1:] != IGNORED).sum())
 
 
+class _Row(msgspec.Struct):
+    input_ids: list[int]
+    labels: list[int]
+    attention_mask: list[int | bool] | None = None
+
+
 class TuningExamples:
     """A JSON Lines file of examples, of which only the offsets of the lines are in memory.
 
     Raises:
-        ChatuiError: the file cannot be read or is empty; on access, a line is not an example.
+        ChatuiError: the file cannot be read or is empty, a line is not an example, or no example
+            has tokens to learn.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._starts: list[int] = []
-        self._vocabulary = 1 << 62
+        self._highest_id = 0
+        start = learned = 0
         try:
-            self._stream: BinaryIO = file.open("rb")
-            start = 0
+            self._stream = file.open("rb")
             for line in self._stream:
                 if line.strip():
+                    ids, labels = self._parsed(line, start)
                     self._starts.append(start)
+                    self._highest_id = max(self._highest_id, *ids, *labels, 0)
+                    learned += any(label != IGNORED for label in labels[1:])
                 start += len(line)
         except OSError as error:
             raise ChatuiError(
@@ -57,63 +66,49 @@ class TuningExamples:
             ) from error
         if not self._starts:
             raise ChatuiError(say("tune.empty", path=file))
+        if not learned:
+            raise ChatuiError(say("tune.nothing_learned", path=file))
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, index: int) -> TokenizedExample:
-        self._stream.seek(self._starts[index])
-        line = self._stream.readline()
-        try:
-            row = json.loads(line)
-            ids, labels = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
-            mask = row.get("attention_mask")
-            kept = _unpadded(labels) if mask is None else torch.tensor(mask).bool()
-            example = TokenizedExample(ids[kept], labels[kept])
-            if ids.dtype != torch.int64 or ids.ndim != 1 or ids.shape != labels.shape:
-                raise ValueError
-            if ((labels < 0) & (labels != IGNORED)).any() or (example.input_ids < 0).any():
-                raise ValueError
-        except (ValueError, TypeError, KeyError, IndexError, RuntimeError, RecursionError) as error:
-            raise ChatuiError(
-                say("tune.no_example", path=self._file, line=self._line_number(index))
-            ) from error
-        tokens = torch.cat((example.input_ids, example.labels))
-        highest = int(tokens.max()) if len(tokens) else 0
-        if highest >= self._vocabulary:
-            raise ChatuiError(
-                say("tune.other_tokenizer", path=self._file, id=highest, rows=self._vocabulary)
-            )
-        return example
-
-    def check_labels(self) -> None:
-        """Refuse a file in which no example has tokens to learn.
-
-        Raises:
-            ChatuiError: there is no such example, or a line is not an example.
-        """
-        if not any(self[index].learned_count for index in range(len(self))):
-            raise ChatuiError(say("tune.nothing_learned", path=self._file))
+        start = self._starts[index]
+        self._stream.seek(start)
+        ids, labels = self._parsed(self._stream.readline(), start)
+        return TokenizedExample(*(torch.tensor(each, dtype=torch.int64) for each in (ids, labels)))
 
     def check_vocabulary(self, rows: int) -> None:
-        """Refuse ids that are not in the vocabulary; later examples are checked when read.
+        """Refuse ids that are not in the vocabulary.
 
         Args:
             rows: rows of the model's embedding.
 
         Raises:
-            ChatuiError: one of the first hundred examples has an id without a row.
+            ChatuiError: an id has no row.
         """
-        self._vocabulary = rows
-        for index in range(min(len(self), 100)):
-            self[index]
+        if self._highest_id >= rows:
+            raise ChatuiError(
+                say("tune.other_tokenizer", path=self._file, id=self._highest_id, rows=rows)
+            )
 
-    def _line_number(self, index: int) -> int:
-        self._stream.seek(0)
-        return 1 + self._stream.read(self._starts[index]).count(b"\n")
+    def _parsed(self, line: bytes, start: int) -> tuple[list[int], list[int]]:
+        """Return the ids and labels of the line at an offset, without padding.
 
-
-def _unpadded(labels: Tensor) -> slice:
-    """Return the range up to the last label; in a file without a mask the rest is padding."""
-    learned = (labels != IGNORED).nonzero()
-    return slice(0, int(learned[-1]) + 1 if len(learned) else len(labels))
+        In a line without a mask, what follows the last label is padding.
+        """
+        try:
+            row = msgspec.json.decode(line, type=_Row)
+            ids, labels, mask = row.input_ids, row.labels, row.attention_mask
+            if mask is None:
+                learned = (at for at, label in enumerate(labels, 1) if label != IGNORED)
+                end = max(learned, default=len(labels))
+                mask = [at < end for at in range(len(labels))]
+            kept = [pair for *pair, is_kept in zip(ids, labels, mask, strict=True) if is_kept]
+            if any(id < 0 for id, _ in kept) or any(x < 0 and x != IGNORED for x in labels):
+                raise ValueError
+        except (ValueError, RecursionError) as error:
+            self._stream.seek(0)
+            number = 1 + self._stream.read(start).count(b"\n")
+            raise ChatuiError(say("tune.no_example", path=self._file, line=number)) from error
+        return [id for id, _ in kept], [label for _, label in kept]

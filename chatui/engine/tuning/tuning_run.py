@@ -81,7 +81,6 @@ def tune(
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     base, family, notes = load_base(spec)
-    examples.check_labels()
     examples.check_vocabulary(shape_of(base.get_input_embeddings())[0])
     torch.manual_seed(options.seed)
     model = add_lora(base, family, options, spec.name)
