@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from chatui.engine.architectures.decoder.decoder import Decoder
+from chatui.engine.architectures.decoder.decoder import Decoder, Stopped
 from chatui.engine.architectures.decoder.transformers_decoder import build_decoder
 from chatui.engine.architectures.decoder.transformers_step import TransformersStep, can_be_captured
 from chatui.engine.cache import RecomputingCache, can_crop, has_recurrent_states, new_cache
@@ -26,7 +28,7 @@ _WITHOUT_CACHE = ("cpmant", "minimax", "xlstm")
 
 
 def prefill_chunk(parameters: int, device: torch.device) -> int:
-    """Return the number of prompt tokens read at once; a stop takes effect between chunks.
+    """Return the number of prompt tokens read at once.
 
     On a CPU a chunk is about 60 GFLOP, at 2 FLOP per parameter and token: some tenths of a second
     on a small machine. It depends on the model alone, so that a seed always gives the same text.
@@ -35,10 +37,6 @@ def prefill_chunk(parameters: int, device: torch.device) -> int:
         return PREFILL_CHUNK
     tokens = int(_CHUNK_FLOP / (2 * max(1, parameters))) // _LEAST_CHUNK * _LEAST_CHUNK
     return min(PREFILL_CHUNK, max(_LEAST_CHUNK, tokens))
-
-
-class _Stopped(Exception):
-    """Raised within a forward pass to stop it."""
 
 
 class CausalNetwork:
@@ -90,34 +88,30 @@ class CausalNetwork:
     def prefill(
         self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        if self._reads_whole:
-            return self._read_whole(ids[cache.get_seq_length() :], cache, stop_wanted)
+        chunk = len(ids) if self._reads_whole else self.chunk
         logits = None
-        for start in range(cache.get_seq_length(), len(ids), self.chunk):
-            if stop_wanted():
-                return None
-            logits = self._forward(ids[start : start + self.chunk], cache)[-1]
-        return logits
+        with suppress(Stopped), self._stopped_by(stop_wanted):
+            for start in range(cache.get_seq_length(), len(ids), chunk):
+                if stop_wanted():
+                    return None
+                logits = self._forward(ids[start : start + chunk], cache)[-1]
+            return logits
+        return None
 
-    def _read_whole(
-        self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
-    ) -> Tensor | None:
-        """Read a prompt in one forward pass; a stop takes effect between two layers."""
+    @contextmanager
+    def _stopped_by(self, stop_wanted: Callable[[], bool]) -> Iterator[None]:
+        """Let a stop raise ``Stopped`` between two layers, if the cache stays usable."""
 
         def check(*_: object) -> None:
             if stop_wanted():
-                raise _Stopped
+                raise Stopped
 
-        lists = (part for part in self.model.modules() if isinstance(part, nn.ModuleList))
-        layers = max(lists, key=len, default=())
-        hooks = [layer.register_forward_pre_hook(check) for layer in layers]
-        try:
-            return self._forward(ids, cache)[-1]
-        except _Stopped:
-            return None
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with ExitStack() as stack:
+            if isinstance(self.decoder, Decoder):
+                stack.enter_context(self.decoder.stopped_by(stop_wanted))
+            elif self._reads_whole:
+                stack.callback(register_module_forward_pre_hook(check).remove)
+            yield
 
     @property
     def accepts_device_token(self) -> bool:

@@ -136,6 +136,16 @@ def test_a_stop_during_prefill(made: Maker) -> None:
     assert parts(ask(engine))[2].output_ids == expected
 
 
+def test_a_stop_within_a_chunk_of_the_prompt(made: Maker) -> None:
+    """It takes effect before the next layer, and the next reply is as without it."""
+    engine = loaded(made("llama"))
+    answers = itertools.chain((False, False), itertools.repeat(True))
+    _, tokens, done = parts(ask(engine, stop_wanted=lambda: next(answers)))
+    assert (done.finish_reason, done.text, tokens) == ("cancelled", "", [])
+    expected = parts(ask(loaded(made("llama"))))[2].output_ids
+    assert parts(ask(engine))[2].output_ids == expected
+
+
 def test_rounds_that_do_not_fit_are_dropped(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), format="shiyou", context_limit=100, reply_reserve=30)
     history = tuple((HANZI[i], HANZI[i] * 4) for i in range(12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from chatui.engine.architectures.chatglm.modeling import (
 from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMDetokenizer
 from chatui.engine.architectures.decoder.causal_attention import DecoderShape
-from chatui.engine.architectures.decoder.decoder import Decoder
+from chatui.engine.architectures.decoder.decoder import Decoder, Stopped
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import forward_of
 from chatui.engine.architectures.decoder.transformers_decoder import fused_qkv_block, on_one_device
@@ -82,7 +83,9 @@ class ChatGLMNetwork:
         sop = ids.index(self.model.config.bos_token_id)
         self._sop.fill_(prefix + sop)
         self._gmask.fill_(prefix + int(self._positions[0, 0, sop]))
-        return self.decoder.read_all(ids, cache, 1, bidirectional=prefix + sop)[0].float()
+        with suppress(Stopped), self.decoder.stopped_by(stop_wanted):
+            return self.decoder.read_all(ids, cache, 1, bidirectional=prefix + sop)[0].float()
+        return None
 
     @property
     def accepts_device_token(self) -> bool:

@@ -7,7 +7,8 @@ describes the differences between the LLaMA family, GPT-2, BLOOM, MOSS and ChatG
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ from chatui.engine import kernel_support
 from chatui.engine.architectures.decoder.causal_attention import CachedAttention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import CachedReader, FixedCache, FixedLayer
 from chatui.engine.architectures.decoder.joined_linear import Projection, norm_of, projection
+
+
+class Stopped(Exception):
+    """Ends a forward pass that is no longer wanted."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Decoder(CachedReader):
         self._slopes = None if slopes is None else slopes.to(device, torch.float32)
         select_kernel = kernel_support.attention_kernel if slopes is None else lambda *_: None
         self._attend = CachedAttention(shape, device, select_kernel)
+        self._stop_wanted: Callable[[], bool] = lambda: False
 
     def new_cache(self, window: int) -> FixedCache:
         """Return an empty cache for up to ``window`` tokens."""
@@ -92,6 +98,19 @@ class Decoder(CachedReader):
         layers = [FixedLayer(empty, empty, zero_unused=self.windowed) for _ in self._blocks]
         position = torch.zeros(1, dtype=torch.int64, device=self.device)
         return FixedCache(layers, position, window, windowed=self.windowed)
+
+    @contextmanager
+    def stopped_by(self, stop_wanted: Callable[[], bool]) -> Iterator[None]:
+        """Let a stop raise :class:`Stopped` before a block; the cache keeps the tokens before.
+
+        A ``windowed`` decoder is fast and cannot be stopped, because its steps are captured.
+        """
+        before = self._stop_wanted
+        self._stop_wanted = before if self.windowed else stop_wanted
+        try:
+            yield
+        finally:
+            self._stop_wanted = before
 
     def logits(
         self,
@@ -115,6 +134,8 @@ class Decoder(CachedReader):
         if self._slopes is not None:
             mask = self._alibi_bias(mask, window)
         for block, layer in zip(self._blocks, cache.layers, strict=True):
+            if self._stop_wanted():
+                raise Stopped
             normed = block.attention_norm(states)
             attended = self._attend(
                 block.qkv_proj(normed), rotation, block.head_norm, positions, layer, window, mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -101,7 +102,11 @@ def test_the_network_gives_the_tokens_of_a_plain_loop(
     assert list(cache.steps) == ([2000 + prefix, 1024] if windowed else [])
     rows = network.position_rows(prompt.shape[1])
     assert prompt_position_ids(prompt, model.config)[0].tolist() == [list(row) for row in rows]
-    assert network.prefill(prompt[0].tolist(), network.new_cache(), lambda: True) is None
+    for asked in range(1 if windowed else 3):
+        # Before the first layer, before the second, and so on.
+        answers = itertools.chain([False] * asked, itertools.repeat(True))
+        stop_wanted = answers.__next__
+        assert network.prefill(prompt[0].tolist(), network.new_cache(), stop_wanted) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
