@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -30,6 +34,8 @@ from chatui.tui.turns_app import TurnsApp
 
 if TYPE_CHECKING:
     from chatui.conversation.transcript_recorder import RecordingStore
+
+_CLIPBOARD_SECONDS = 5.0
 
 
 class ChatApp(TurnsApp):
@@ -152,9 +158,7 @@ class ChatApp(TurnsApp):
         super().copy_to_clipboard(text)
         # In a browser, the user's clipboard belongs to another system.
         if not self.is_web:
-            from chatui.tui import clipboard
-
-            self.run_worker(asyncio.to_thread(clipboard.copy, text), group="clipboard")
+            self.run_worker(asyncio.to_thread(copy_to_system, text), group="clipboard")
 
     @property
     def cursor_position(self) -> Offset:
@@ -177,3 +181,35 @@ class ChatApp(TurnsApp):
             recording.set_model(partial(model_description, message.spec, message.loaded))
         if self._chat is not None and self._chat.is_running:
             self._chat.handle_turn_message(message)
+
+
+def copy_to_system(text: str) -> None:
+    """Copy ``text`` with the first clipboard program that is installed, if there is one.
+
+    This serves terminals without the OSC 52 sequence.
+    """
+    command = clipboard_command()
+    if command:
+        try:
+            subprocess.run(
+                command,
+                input=text.encode("utf-8", "replace"),
+                # The program stays in the background and would keep inherited pipes open.
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_CLIPBOARD_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError):
+            # The terminal has received the text already.
+            return
+
+
+def clipboard_command() -> tuple[str, ...]:
+    """Return the command of the first installed program, or ()."""
+    known: list[tuple[str, ...]] = [("pbcopy",)] if sys.platform == "darwin" else []
+    if os.environ.get("WAYLAND_DISPLAY"):
+        known.append(("wl-copy",))
+    if os.environ.get("DISPLAY"):
+        known += [("xclip", "-selection", "clipboard"), ("xsel", "--input", "--clipboard")]
+    return next((each for each in known if shutil.which(each[0])), ())

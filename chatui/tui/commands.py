@@ -1,15 +1,23 @@
-"""The commands of the query box (``/name``) and the command palette (Ctrl+P)."""
+"""The commands of the query box (``/name``) and the command palette (Ctrl+P).
+
+The user's prompts are commands too: ``prompts/翻译.md`` in the settings folder becomes ``/翻译``.
+In it, ``{query}`` stands for the text after the command and ``{selection}`` for the text selected
+on the screen, or else the chosen reply.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
-from chatui import hanzi
+from chatui import hanzi, locations
 from chatui.locales import say
-from chatui.text import in_quotes
-from chatui.tui.user_prompts import UserPrompt
+from chatui.text import in_quotes, one_line
+
+MAX_PROMPT_BYTES = 1 << 20
+_SUFFIXES = (".md", ".txt")
 
 
 class Command(Struct, frozen=True):
@@ -19,18 +27,25 @@ class Command(Struct, frozen=True):
         name: the name after the slash.
         action: the action of the main screen or, with "app.", of the app.
         takes_argument: whether text after the name is passed as the action's last parameter.
-        prompt: the user's prompt that the command sends, instead of an action.
+        prompt: the text of the user's prompt that the command sends, instead of an action.
     """
 
     name: str
     action: str = ""
     takes_argument: bool = False
-    prompt: UserPrompt | None = None
+    prompt: str = ""
 
     @property
     def description(self) -> str:
         """What it does, in the user's language."""
         return say("tui.prompts.words") if self.prompt else say(f"tui.commands.{self.name}")
+
+    def query(self, typed: str, selection: str) -> str:
+        """Return the query of a prompt; without ``{query}`` in it, ``typed`` is appended."""
+        parts = self.prompt.split("{selection}")
+        text = selection.join(part.replace("{query}", typed) for part in parts)
+        is_complete = "{query}" in self.prompt or not typed
+        return text if is_complete else f"{text.rstrip()}\n\n{typed}"
 
 
 COMMANDS = (
@@ -76,17 +91,44 @@ COMMANDS = (
 """The built-in commands, in the order of the command palette."""
 
 
-def all_commands(prompts: Sequence[UserPrompt]) -> tuple[Command, ...]:
-    """Return the built-in commands and one for each prompt whose name is free."""
-    names = {command.name for command in COMMANDS}
-    of_prompts = (Command(each.name, "", True, each) for each in prompts if each.name not in names)
-    return (*COMMANDS, *of_prompts)
+def prompts_folder() -> Path:
+    """Return the folder of the user's prompts."""
+    return locations.config_folder() / "prompts"
 
 
-def name_taken(prompt: UserPrompt) -> str:
-    """Return the sentence for a prompt that has the name of a command."""
-    name, reason = in_quotes(prompt.name), say("tui.prompts.taken", name=prompt.name)
-    return say("tui.prompts.skipped", name=name, reason=reason)
+def prompt_commands() -> tuple[tuple[Command, ...], tuple[str, ...]]:
+    """Return a command for each of the user's prompts, and a sentence for each skipped file."""
+    found: dict[str, Command] = {}
+    problems: list[str] = []
+    try:
+        files = sorted(file for file in prompts_folder().iterdir() if file.suffix in _SUFFIXES)
+    except OSError:
+        return (), ()
+    for file in files:
+        try:
+            found[file.stem] = Command(file.stem, "", True, _read_prompt(file))
+        except (OSError, ValueError) as error:
+            name = in_quotes(one_line(file.name, 60))
+            problems.append(say("tui.prompts.skipped", name=name, reason=error))
+    return tuple(found.values()), tuple(problems)
+
+
+def _read_prompt(file: Path) -> str:
+    if any(character.isspace() for character in file.stem) or not file.stem.isprintable():
+        raise ValueError(say("tui.prompts.name"))
+    if find(COMMANDS, file.stem) is not None:
+        raise ValueError(say("tui.prompts.taken", name=file.stem))
+    if not file.is_file():
+        raise ValueError(say("tui.prompts.no_file"))
+    if file.stat().st_size > MAX_PROMPT_BYTES:
+        raise ValueError(say("tui.prompts.too_long"))
+    try:
+        text = file.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(say("tui.prompts.not_utf8")) from error
+    if not text:
+        raise ValueError(say("tui.prompts.empty"))
+    return text
 
 
 def split(text: str) -> tuple[str, str] | None:

@@ -20,7 +20,8 @@ from chatui.catalog import listing
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
-from chatui.tui import clipboard, first_start
+from chatui.tui import app as app_module
+from chatui.tui import first_start
 from chatui.tui.app import ChatApp
 
 
@@ -51,7 +52,7 @@ def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def own_clipboard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the system clipboard of this machine unchanged."""
-    monkeypatch.setattr(clipboard, "_command", lambda: ())
+    monkeypatch.setattr(app_module, "clipboard_command", lambda: ())
 
 
 @pytest.fixture(autouse=True)

@@ -15,15 +15,15 @@ from textual.widgets import Input
 from chatui import locations
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.tui import clipboard, commands
+from chatui.tui import app as app_module
+from chatui.tui import commands
 from chatui.tui.app import ChatApp
 from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.picker import CommandPaletteScreen, ConversationPicker, ExportFormatPicker
 from chatui.tui.screens.questions import LineQuestion
-from chatui.tui.user_prompts import UserPrompt, user_prompts
 from chatui.tui.widgets.completion_list import CompletionList
 
-CLIPBOARD_COMMAND = clipboard._command
+CLIPBOARD_COMMAND = app_module.clipboard_command
 
 
 def prompt_file(name: str, data: bytes) -> None:
@@ -242,9 +242,9 @@ async def test_the_users_prompts_are_commands(drive: Any) -> None:
 
 
 def test_placeholders_are_filled_only_once() -> None:
-    prompt = UserPrompt("p", "A {selection} B {query} C")
-    assert prompt.fill("{selection}", "{query}") == "A {query} B {selection} C"
-    assert UserPrompt("p", "总结。").fill("短些", "x") == "总结。\n\n短些"
+    prompt = commands.Command("p", prompt="A {selection} B {query} C")
+    assert prompt.query("{selection}", "{query}") == "A {query} B {selection} C"
+    assert commands.Command("p", prompt="总结。").query("短些", "x") == "总结。\n\n短些"
 
 
 def test_invalid_prompt_files_are_reported_and_skipped(home: object) -> None:
@@ -253,7 +253,7 @@ def test_invalid_prompt_files_are_reported_and_skipped(home: object) -> None:
     prompt_file("long.md", b"x" * (1 << 21))
     prompt_file("ok.txt", b"fine")
     (locations.config_folder() / "prompts" / "folder.md").mkdir()
-    found, problems = user_prompts()
+    found, problems = commands.prompt_commands()
     assert [prompt.name for prompt in found] == ["ok"]
     assert len(problems) == 4
     assert say("tui.prompts.empty") in "".join(problems)
@@ -267,7 +267,7 @@ async def test_text_is_copied_to_the_system_clipboard(
     program.write_text(f'#!/bin/sh\necho "$@" > {copied}; cat >> {copied}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(clipboard, "_command", CLIPBOARD_COMMAND)
+    monkeypatch.setattr(app_module, "clipboard_command", CLIPBOARD_COMMAND)
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(ChatApp, "is_web", is_web)

@@ -13,7 +13,7 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.settings import Settings
 from chatui.text import plain_text
-from chatui.tui import keymap, user_prompts
+from chatui.tui import commands, keymap
 from chatui.tui.app import ChatApp
 
 NAMES = ("翻译", "a b", "x", "\udcff", "", "..", "a\u200b", "-", "长" * 60, "a\nb")
@@ -42,7 +42,7 @@ BINDINGS = ("regenerate", "fold", "help", "stop", "find", "choose", "close", "",
 def test_damaged_prompts(home: object) -> None:
     dice = random.Random(1)
     sound = "把下面的文字译成英文。{query}\n\n{selection}\n".encode()
-    folder = user_prompts.prompts_folder()
+    folder = commands.prompts_folder()
     folder.mkdir(parents=True)
     taken = left_out = 0
     for _ in range(300):
@@ -50,9 +50,9 @@ def test_damaged_prompts(home: object) -> None:
             file.unlink()
         name = dice.choice(NAMES) + dice.choice((".md", ".txt"))
         (folder / name).write_bytes(wrong_bytes(sound, dice))
-        prompts, problems = user_prompts.user_prompts()
+        prompts, problems = commands.prompt_commands()
         for prompt in prompts:
-            prompt.fill("{selection}", "{query}").encode()
+            prompt.query("{query}", "{selection}").encode()
         assert all(sentence.encode() and "\n" not in sentence for sentence in problems)
         taken, left_out = taken + len(prompts), left_out + len(problems)
     assert taken > 20 and left_out > 20

@@ -20,7 +20,6 @@ from chatui.tui import commands
 from chatui.tui.commands import Command
 from chatui.tui.screens.import_export_actions import ImportExportActions
 from chatui.tui.setting_changes import parse_setting
-from chatui.tui.user_prompts import user_prompts
 from chatui.tui.widgets.query_box import QueryBox
 
 _TO_PRESET = ("preset", "-", "预设")
@@ -42,14 +41,13 @@ class CommandActions(ImportExportActions):
 
     async def _find_prompts(self) -> None:
         """Read the user's prompts, which are commands too."""
-        prompts, problems = await asyncio.to_thread(user_prompts)
-        self._box.commands = commands.all_commands(prompts)
+        prompts, problems = await asyncio.to_thread(commands.prompt_commands)
+        self._box.commands = (*commands.COMMANDS, *prompts)
         if any(not prompt.name.isascii() for prompt in prompts):
             from chatui import hanzi
 
             await asyncio.to_thread(hanzi.prepare)
-        taken = (prompt for prompt in prompts if commands.find(commands.COMMANDS, prompt.name))
-        for problem in (*problems, *map(commands.name_taken, taken)):
+        for problem in problems:
             self.app.warn_once(problem)
 
     @on(QueryBox.Submitted)
@@ -87,9 +85,9 @@ class CommandActions(ImportExportActions):
         Args:
             rest: the argument after its name.
         """
-        if command.prompt is not None:
+        if command.prompt:
             selection = self.get_selected_text() or self._chosen_reply_text()
-            self.app.turns.ask(command.prompt.fill(rest, selection))
+            self.app.turns.ask(command.query(rest, selection))
         elif not rest:
             await self.run_action(command.action)
         else:
@@ -107,7 +105,7 @@ class CommandActions(ImportExportActions):
         from chatui.tui.screens.picker import CommandPaletteScreen
 
         async def take(chosen: Command) -> None:
-            if chosen.prompt is not None:
+            if chosen.prompt:
                 self._box.accept_completion(chosen)
             else:
                 await self.run_command(chosen)

@@ -94,7 +94,7 @@ class QueryBox(QueryEditor):
         text = self.query_text
         chosen = self.completions.chosen if self.completions else None
         if chosen is not None and text != f"/{chosen.name}":
-            if chosen.prompt is not None:
+            if chosen.prompt:
                 self.accept_completion(chosen)
                 return
             text = f"/{chosen.name}"
