@@ -150,12 +150,10 @@ COMMANDS = {
         Option("--deleted", action="store_true"),
         Option("--limit", type=whole_number(1), default=1000, metavar="N"),
         _JSON,
-        _change("--pin", action="store_true"),
-        _change("--unpin", action="store_true"),
-        _change("--archive", action="store_true"),
-        _change("--unarchive", action="store_true"),
-        _change("--delete", action="store_true"),
-        _change("--restore", action="store_true"),
+        *(
+            _change(f"--{name}", action="store_true")
+            for name in ("pin", "unpin", "archive", "unarchive", "delete", "restore")
+        ),
         _change("--add-tag", metavar="TAG", action="append", default=[]),
         _change("--remove-tag", metavar="TAG", action="append", default=[]),
         _change("--title", metavar="TEXT"),
@@ -193,7 +191,7 @@ COMMANDS = {
         *(MODEL[name] for name in MODEL if name not in ("model", "format", "lora")),
     ),
     "web": Command(
-        "web.run",
+        "start_app.serve",
         *MODEL.values(),
         Option("--port", metavar="N", type=whole_number(0, 65535), default=8765),
         Option("--host", default="127.0.0.1"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from chatui import locations
 from chatui.cli.output import clear_status_line, discard_output, write_stderr
@@ -18,9 +20,43 @@ ERROR = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
+_MAX_LOG_BYTES = 1_000_000
+_LOG_BACKUPS = 2
+
 
 class UsageError(ChatuiError):
     """The command was used wrongly."""
+
+
+def _keep_log() -> None:
+    """Write chatui's log to the log file; errors on writing are ignored."""
+    # Imported late: the help needs no log.
+    from logging.handlers import RotatingFileHandler
+
+    class LogFile(RotatingFileHandler):
+        """Creates its folder when the first line is written."""
+
+        def _open(self) -> io.TextIOWrapper:
+            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+            return super()._open()
+
+    logging.raiseExceptions = False
+    logger = logging.getLogger("chatui")
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+        old.close()
+    handler = LogFile(
+        locations.log_file(),
+        maxBytes=_MAX_LOG_BYTES,
+        backupCount=_LOG_BACKUPS,
+        encoding="utf-8",
+        errors="backslashreplace",
+        delay=True,
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 @contextmanager
@@ -36,6 +72,7 @@ def message_on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
 def run_command(action: Callable[[], int], *, debug: bool = False) -> int:
     """Run a command and return its exit code; ``debug`` also shows tracebacks of errors."""
     try:
+        _keep_log()
         code = action()
         clear_status_line()
         sys.stdout.flush()

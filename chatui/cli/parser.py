@@ -79,11 +79,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     module, _, name = where.partition(".")
 
     def action() -> int:
-        from chatui.cli.log import keep_log
-
-        keep_log()
-        command = getattr(import_module(f"chatui.cli.{module}"), name)
-        code: int = command(args)
+        code: int = getattr(import_module(f"chatui.cli.{module}"), name)(args)
         return code
 
     return run_command(action, debug=args.debug)

@@ -53,51 +53,38 @@ def run(args: argparse.Namespace) -> int:
     display, target = ProgressDisplay(sys.stderr), Path(args.output)
 
     def report(state: TuningState) -> None:
-        display.update(state.step / state.steps, progress_text(state))
+        display.update(state.step / state.steps, _progress_text(state))
 
     def stopped() -> str:
         return say("tune.stopped" if target.is_dir() else "tune.stopped_early", path=target)
 
     with message_on_interrupt(stopped):
         state = tune(spec, Path(args.file), target, wanted, report, write_stderr)
-    for sentence in result_sentences(state):
-        write_line(sentence)
+    tenth = max(1, len(state.losses) // 10)
+    first, last = (sum(some) / tenth for some in (state.losses[:tenth], state.losses[-tenth:]))
+    write_line(say("tune.done", steps=state.steps, first=f"{first:.3f}", last=f"{last:.3f}"))
+    if len(state.held_out) > 1:
+        (_, before), *_, (_, after) = state.held_out
+        write_line(say("tune.held_out", before=f"{before:.3f}", after=f"{after:.3f}"))
+    else:
+        write_line(say("tune.no_held_out"))
     weights = f" --weights {args.weights}" if args.weights else ""
-    command = f"chatui --model {spec.name}{weights} --lora {target}"
-    write_line(say("tune.try", command=command))
+    write_line(say("tune.try", command=f"chatui --model {spec.name}{weights} --lora {target}"))
     return SUCCESS
 
 
-def progress_text(state: TuningState) -> str:
+def _progress_text(state: TuningState) -> str:
     """Return step, loss, loss curve, speed and remaining time as text."""
+    losses = state.losses
+    cells = min(_CURVE_CELLS, len(losses))
+    bounds = [len(losses) * cell // cells for cell in range(cells + 1)]
+    means = [sum(losses[start:stop]) / (stop - start) for start, stop in pairwise(bounds)]
     return say(
         "tune.progress",
         step=state.step,
         steps=state.steps,
-        loss=f"{state.losses[-1]:.3f}",
-        curve=curve(state.losses),
+        loss=f"{losses[-1]:.3f}",
+        curve=readable.sparkline(means),
         speed=f"{state.tokens_per_second:.0f}",
         left=readable.duration(state.seconds_left),
     )
-
-
-def result_sentences(state: TuningState) -> list[str]:
-    """Return sentences on the loss before and after training."""
-    tenth = max(1, len(state.losses) // 10)
-    first, last = state.losses[:tenth], state.losses[-tenth:]
-    means = {"first": f"{sum(first) / tenth:.3f}", "last": f"{sum(last) / tenth:.3f}"}
-    words = [say("tune.done", steps=state.steps, **means)]
-    if len(state.held_out) > 1:
-        (_, before), (_, after) = state.held_out[0], state.held_out[-1]
-        words.append(say("tune.held_out", before=f"{before:.3f}", after=f"{after:.3f}"))
-    else:
-        words.append(say("tune.no_held_out"))
-    return words
-
-
-def curve(losses: list[float]) -> str:
-    """Return the losses so far as a row of bars, scaled to the highest."""
-    cells = min(_CURVE_CELLS, len(losses))
-    bounds = [len(losses) * cell // cells for cell in range(cells + 1)]
-    means = [sum(losses[start:stop]) / (stop - start) for start, stop in pairwise(bounds)]
-    return readable.sparkline(means)
