@@ -152,7 +152,5 @@ class StopStrings:
 
 def _overlap(text: str, string: str) -> int:
     """Return the length of the longest proper prefix of ``string`` that ends ``text``."""
-    for length in range(min(len(text), len(string) - 1), 0, -1):
-        if text.endswith(string[:length]):
-            return length
-    return 0
+    lengths = range(min(len(text), len(string) - 1), 0, -1)
+    return next((length for length in lengths if text.endswith(string[:length])), 0)

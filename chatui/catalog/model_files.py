@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,8 @@ _MOST_POINTER_BYTES = 1024
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def is_file(path: Path) -> bool:
-    """True if ``path`` is a file; False in a folder without permission."""
-    with suppress(PermissionError):
-        return path.is_file()
-    return False
-
-
-def is_folder(path: Path) -> bool:
-    """True if ``path`` is a folder; False in a folder without permission."""
-    with suppress(PermissionError):
-        return path.is_dir()
-    return False
+# Unlike a path's methods, these return False in a folder without permission.
+is_file, is_folder = os.path.isfile, os.path.isdir
 
 
 def check_not_pointer(file: Path) -> None:
@@ -103,11 +93,9 @@ def weight_files(folder: Path) -> WeightFiles | None:
             return _sharded(folder, index)
     weights = [file for file in children(folder) if file.suffix in WEIGHT_SUFFIXES]
     sizes = {file.name: _size(file) for file in weights if file.name not in _NO_WEIGHTS}
-    sizes = {name: size for name, size in sizes.items() if size}
-    if not sizes:
-        return None
-    tensors = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
-    return WeightFiles(sum((tensors or sizes).values()))
+    tensors = sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
+    total = tensors or sum(sizes.values())
+    return WeightFiles(total) if total else None
 
 
 def check_no_pointers(folder: Path) -> None:

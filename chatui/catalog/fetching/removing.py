@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ def remove(removal: RemovalPlan) -> int:
         try:
             for path in item.paths:
                 _delete(path)
-            if item.root.is_dir() and not any(_pointers(item.root)):
+            if item.root.is_dir() and not _pointers(item.root):
                 _delete(item.root)
             locks = hugging_face_cache() / ".locks" / item.root.name
             if not item.root.exists() and locks.is_dir():
@@ -139,7 +138,7 @@ def _check_idle(item: RemovalItem) -> None:
 
 def _delete(path: Path) -> None:
     """Delete a file or folder, links first, so that an interruption leaves no broken model."""
-    if not path.is_dir() or path.is_symlink():
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     if (path / "snapshots").is_dir():
@@ -161,50 +160,40 @@ def _roots(part: Part) -> Iterator[Path]:
     """Yield the folders of a part's repositories in the caches."""
     for hub_id in sorted({*part.hub_ids}):
         name = hub_id.replace("/", "--")
-        candidates = [
-            hugging_face_cache() / f"models--{name}",
-            modelscope_root() / "models" / name,
-            *older_modelscope_folders(hub_id),
-        ]
-        yield from (path for path in dict.fromkeys(candidates) if path.is_dir())
+        current = (hugging_face_cache() / f"models--{name}", modelscope_root() / "models" / name)
+        candidates = dict.fromkeys((*current, *older_modelscope_folders(hub_id)))
+        yield from filter(Path.is_dir, candidates)
 
 
 def _removal_item(part: Part, root: Path) -> RemovalItem | None:
     """Return the files of a repository that belong to ``part``; None without any."""
     path = "/".join(filter(None, (part.folder.strip("/"), part.file)))
-    names = {pointer: _in_repository(pointer, root) for pointer in _pointers(root)}
-    shards = with_shards(path, names.values())
-    pointers = set(names)
+    pointers = _pointers(root)
+    shards = with_shards(path, pointers.values())
     removed = {
         pointer
-        for pointer, name in names.items()
+        for pointer, name in pointers.items()
         if not path or name in shards or name.startswith(f"{path}/")
     }
-    if removed == pointers:
-        return RemovalItem(part.title, root, (root,), _size(root))
+    if removed == pointers.keys():
+        files = (file for file in root.rglob("*") if file.is_file() and not file.is_symlink())
+        return RemovalItem(part.title, root, (root,), sum(file.stat().st_size for file in files))
     if not removed:
         return None
-    kept = {path.resolve() for path in pointers - removed}
-    contents = {path.resolve() for path in removed} - kept
-    contents = {path for path in contents if path.is_relative_to(root.resolve())}
-    freed = sum(path.stat().st_size for path in contents)
+    kept = {pointer.resolve() for pointer in pointers.keys() - removed}
+    contents = {pointer.resolve() for pointer in removed} - kept
+    contents = {file for file in contents if file.is_relative_to(root.resolve())}
+    freed = sum(file.stat().st_size for file in contents)
     return RemovalItem(part.title, root, (*sorted(removed), *sorted(contents - removed)), freed)
 
 
-def _pointers(root: Path) -> Iterator[Path]:
-    """Yield the files of all snapshots of a repository."""
-    top = root / "snapshots" if (root / "snapshots").is_dir() else root
-    for folder, _, files in os.walk(top):
-        yield from (Path(folder) / file for file in files if not file.endswith(".incomplete"))
-
-
-def _in_repository(pointer: Path, root: Path) -> str:
-    """Return the path of a snapshot's file in the repository."""
-    below = pointer.relative_to(root).parts
-    return "/".join(below[2:] if below[0] == "snapshots" else below)
-
-
-def _size(root: Path) -> int:
-    """Return the bytes of the files below ``root``, without links."""
-    files = (Path(folder) / file for folder, _, names in os.walk(root) for file in names)
-    return sum(file.lstat().st_size for file in files if not file.is_symlink())
+def _pointers(root: Path) -> dict[Path, str]:
+    """Return the files of all snapshots of a repository with their paths in the repository."""
+    snapshots = root / "snapshots"
+    tops = list(snapshots.iterdir()) if snapshots.is_dir() else [root]
+    return {
+        file: file.relative_to(top).as_posix()
+        for top in tops
+        for file in top.rglob("*")
+        if not file.is_dir() and file.suffix != ".incomplete"
+    }

@@ -35,9 +35,7 @@ def command_of(query: str) -> tuple[str, str]:
     word, _, text = message.partition(" ")
     if word.lower() in WITH_TEXT and text.strip():
         return word.lower(), text.strip()
-    if message.lower() in ALONE:
-        return message.lower(), ""
-    return "", message
+    return (message.lower(), "") if message.lower() in ALONE else ("", message)
 
 
 def is_reset(query: str) -> bool:
@@ -62,14 +60,13 @@ def _rwkv(
 
     def command_prompt(opening: str, command: str, text: str) -> str:
         """Return the prompt of a command outside the chat."""
-        if command == "+gen":
-            return f"\n{text}"
-        if command == "+qq":
-            return f"\nQ: {text}\nA:"
-        if command == "+qa":
-            return f"{opening}{user}: {text}\n\n{bot}:"
         tidied = text.replace("\r\n", "\n").replace("\n\n", "\n")
-        return f"\n{INSTRUCTION}\n\n# Instruction:\n{tidied}\n\n# Response:\n"
+        return {
+            "+gen": f"\n{text}",
+            "+qq": f"\nQ: {text}\nA:",
+            "+qa": f"{opening}{user}: {text}\n\n{bot}:",
+            "+i": f"\n{INSTRUCTION}\n\n# Instruction:\n{tidied}\n\n# Response:\n",
+        }[command]
 
     def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
         opening = preamble if system is None else _as_preamble(system)
