@@ -7,7 +7,7 @@ import locale
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,15 @@ def current_language() -> str:
 def _words(language: str, file: str) -> dict[str, str]:
     """Return the sentences of a file by dotted key."""
     text = (Path(__file__).parent / language / f"{file}.toml").read_text(encoding="utf-8")
-    flat: dict[str, str] = {}
+    return dict(_flat(toml.decode(text)))
 
-    def flatten(table: dict[str, Any], prefix: str) -> None:
-        for key, value in table.items():
-            if isinstance(value, dict):
-                flatten(value, f"{prefix}{key}.")
-            else:
-                flat[prefix + key] = str(value)
 
-    flatten(toml.decode(text), "")
-    return flat
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, str(value)
 
 
 def set_key_names(names: Mapping[str, str]) -> None:
