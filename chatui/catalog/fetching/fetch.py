@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -212,7 +212,7 @@ def _link(file: HubFile) -> None:
 
 async def fetch(
     name: str, settings: Settings, *, source: Source | None = None, mirror: str = ""
-) -> AsyncIterator[FetchPlan | FetchEvent]:
+) -> AsyncGenerator[FetchPlan | FetchEvent, None]:
     """Plan and fetch in a thread; yields the plan first, then the events.
 
     Closing the iterator, or cancelling its task, cancels the fetch.

@@ -106,13 +106,12 @@ class ViewActions(CommandActions):
         """
         from chatui.tui.widgets.find_bar import FindBar
 
-        opened = self.query(FindBar)
-        if not opened:
-            await self.mount(FindBar(self._conversation, words, round_id), before=self._box)
-        elif words:
-            opened.first().find(words, round_id)
-        else:
+        if words:
+            await self.query(FindBar).remove()
+        if opened := self.query(FindBar):
             opened.first().query_one("Input").focus()
+        else:
+            await self.mount(FindBar(self._conversation, words, round_id), before=self._box)
 
     @work
     async def action_write_title(self, title: str = "") -> None:

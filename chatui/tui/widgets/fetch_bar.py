@@ -64,14 +64,6 @@ class Download(Struct, frozen=True):
             words += say("tui.fetch.kept", kept=readable.size(plan.kept_bytes))
         return "\n\n".join((words, *plan.notes))
 
-    async def why_unusable(self) -> str:
-        """Return why the downloaded model cannot run; "" if it can."""
-        try:
-            await asyncio.to_thread(catalog.resolve, self.name, self.settings)
-        except ChatuiError as error:
-            return str(error)
-        return ""
-
 
 async def prepare_download(name: str, settings: Settings) -> Download:
     """Ask the hubs for the files of a model.
@@ -81,7 +73,7 @@ async def prepare_download(name: str, settings: Settings) -> Download:
     """
     from chatui.catalog.fetching.fetch import fetch
 
-    events = cast("AsyncGenerator[FetchPlan | FetchEvent, None]", fetch(name, settings))
+    events = fetch(name, settings)
     return Download(name, cast("FetchPlan", await anext(events)), events, settings)
 
 
@@ -100,7 +92,8 @@ class FetchBar(Static):
         super().__init__(markup=False)
         self._download: Download | None = None
         self._worker: Worker[None] | None = None
-        self._progress: FetchProgress | None = None
+        self._title = ""
+        self._done_bytes = 0
 
     def on_mount(self) -> None:
         self.display = False
@@ -112,7 +105,8 @@ class FetchBar(Static):
 
     def begin(self, download: Download) -> None:
         """Start a download; the previous one must have ended."""
-        self._download, self._progress = download, None
+        self._download, self._done_bytes = download, 0
+        self._title = one_line(display_name(download.name), 40)
         self._show_text(say("tui.fetch.begun", name=self._title))
         self._worker = self.run_worker(self._run(download), group="fetch", exclusive=True)
 
@@ -122,11 +116,11 @@ class FetchBar(Static):
             return False
         if self._worker is not None:
             self._worker.cancel()
-            self._end(self._stopped_words())
+            done = readable.size(self._done_bytes)
+            self._end(say("tui.fetch.stopped", name=self._title, done=done))
         else:
-            name = self._download.name
+            self.post_message(self.Chosen(self._download.name))
             self.dismiss()
-            self.post_message(self.Chosen(name))
         return True
 
     def dismiss(self) -> None:
@@ -143,56 +137,45 @@ class FetchBar(Static):
     async def _run(self, download: Download) -> None:
         from chatui.catalog.fetching.fetch import FetchDone, FetchNote, FetchProgress
 
+        severity = "error"
         try:
             async with aclosing(download.events) as events:
                 async for event in events:
                     if isinstance(event, FetchProgress):
-                        self._progress = event
+                        self._done_bytes = event.done_bytes
                         self._show_text(self._progress_text(event))
                     elif isinstance(event, FetchNote):
                         self.app.tell_user(event.sentence, "information")
                     elif isinstance(event, FetchDone):
-                        self._finish(await download.why_unusable())
+                        severity = "warning"
+                        await asyncio.to_thread(catalog.resolve, download.name, download.settings)
+                        self._worker = None
+                        self._show_text(say("tui.fetch.ready", name=self._title))
+                        self.app.tell_user(say("tui.fetch.done", name=self._title), "information")
         except ChatuiError as error:
-            self._end(str(error), "error")
-
-    def _finish(self, why_unusable: str) -> None:
-        """Offer the model, or report why it cannot run."""
-        if why_unusable:
-            self._end(why_unusable, "warning")
-            return
-        self._worker = None
-        self._show_text(say("tui.fetch.ready", name=self._title))
-        self.app.hint("tui.fetch.done", name=self._title)
+            self._end(str(error), severity)
 
     def _end(self, sentence: str, severity: str = "information") -> None:
         self._worker = None
         self.dismiss()
         self.app.tell_user(sentence, severity)
 
-    @property
-    def _title(self) -> str:
-        return one_line(display_name(cast("Download", self._download).name), 40)
-
     def _progress_text(self, event: FetchProgress) -> str:
-        name, percent = f"↓ {self._title} ", f" {int(100 * event.share)}%"
-        facts = [f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}"]
+        name = f"↓ {self._title} "
+        done, total = readable.size(event.done_bytes), readable.size(event.total_bytes)
+        parts = [f" {int(100 * event.share)}%", f"{done}/{total}"]
         if event.seconds_left is not None:
             speed = readable.size(event.bytes_per_second)
             left = readable.duration(event.seconds_left)
-            facts.append(say("tui.fetch.speed", speed=speed, left=left))
-        while True:
-            rest = " · ".join((percent, *facts, say("tui.fetch.keys")))
-            room = self.content_size.width - cell_len(name + rest)
-            if room >= _LEAST_BAR_CELLS or not facts:
-                break
-            # The key that stops matters more than the numbers.
-            facts.pop()
-        return name + readable.progress_bar(event.share, max(0, min(_BAR_CELLS, room))) + rest
-
-    def _stopped_words(self) -> str:
-        done = self._progress.done_bytes if self._progress else 0
-        return say("tui.fetch.stopped", name=self._title, done=readable.size(done))
+            parts.append(say("tui.fetch.speed", speed=speed, left=left))
+        parts.append(say("tui.fetch.keys"))
+        room = self.content_size.width - cell_len(name)
+        # The key that stops matters more than the numbers.
+        while cell_len(" · ".join(parts)) > room - _LEAST_BAR_CELLS and len(parts) > 2:
+            del parts[-2]
+        rest = " · ".join(parts)
+        cells = max(0, min(_BAR_CELLS, room - cell_len(rest)))
+        return name + readable.progress_bar(event.share, cells) + rest
 
     def _show_text(self, words: str) -> None:
         self.update(Content(words))

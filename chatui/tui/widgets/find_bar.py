@@ -72,14 +72,6 @@ class FindBar(Horizontal, can_focus=True):
         (self if self._words else self.query_one(LineInput)).focus()
         self._find(self._words)
 
-    def find(self, words: str, round_id: int | None = None) -> None:
-        """Find another text."""
-        self._first_round_id = round_id
-        with self.prevent(Input.Changed):
-            self.query_one(LineInput).value = words
-        self.focus()
-        self._find(words)
-
     @on(Input.Changed)
     def _on_changed(self, event: Input.Changed) -> None:
         event.stop()
