@@ -68,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from chatui.engine.allocator import keep_small_blocks
+    from chatui.engine.memory import keep_small_blocks
     from chatui.engine.penalties import ReplySoFar
     from chatui.engine.sampler import Sampler
     from chatui.sampling import SamplingSettings

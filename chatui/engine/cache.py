@@ -16,7 +16,7 @@ from transformers.cache_utils import (
     LinearAttentionCacheLayerMixin,
 )
 
-from chatui.engine.allocator import free_unused
+from chatui.engine.memory import free_unused
 from chatui.engine.model import Network, common_prefix
 
 GROWTH_STEP = 256

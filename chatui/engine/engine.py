@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from chatui.engine import generate
-from chatui.engine.allocator import free_unused
-from chatui.engine.memory import NOTHING_FREED, FreedMemory
+from chatui.engine.memory import NOTHING_FREED, FreedMemory, free_unused
 from chatui.engine.model import LoadedModel
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -33,10 +33,10 @@ from chatui.engine.architectures.rwkv import load_rwkv as rwkv
 from chatui.engine.cache import LastPromptCache
 from chatui.engine.codec import Codec, make_codec
 from chatui.engine.linear import speed_up
-from chatui.engine.memory import NOTHING_FREED, FreedMemory, memory_need
+from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
-from chatui.engine.placement import BITS, Placement, place
+from chatui.engine.placement import BITS, Placement, memory_need, place
 from chatui.engine.quantised import (
     QuantisationConfig,
     parameter_count,

@@ -1,17 +1,21 @@
-"""Memory: what a model needs, what is available, and errors when it runs out."""
+"""Memory: what is available, errors when it runs out, and control of glibc's allocator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ctypes
+import gc
+import mmap
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
 
-from chatui.catalog.memory_need import MemoryNeed, cache_size
-from chatui.engine.weights import TensorEntry
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt, from glibc's malloc.h."""
+_KEPT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -36,20 +40,6 @@ class FreedMemory:
 
 
 NOTHING_FREED = FreedMemory()
-
-
-def memory_need(entries: Iterable[TensorEntry], config: Any) -> MemoryNeed:
-    """Return the memory that a model needs, by the headers of its files and its config."""
-    floats = packed = 0
-    for entry in entries:
-        if entry.dtype is not None and entry.dtype.is_floating_point:
-            floats += entry.bytes // entry.dtype.itemsize
-        elif entry.dtype is None and not torch.cuda.is_available():
-            # transformers widens 8-bit floats if there is no GPU to compute with them.
-            floats += entry.bytes
-        else:
-            packed += entry.bytes
-    return MemoryNeed(floats, packed, cache_size(config.get_text_config(decoder=True).to_dict()))
 
 
 def available_bytes(device: torch.device) -> int:
@@ -117,3 +107,48 @@ def driver_fault() -> str:
         no_gpu = "no NVIDIA driver" in message or "No CUDA GPUs" in message
         return "" if no_gpu else message
     return ""
+
+
+def forget_pages(tensor: Tensor) -> None:
+    """Release the pages of a tensor that is mapped from a file: madvise(MADV_DONTNEED).
+
+    A later access reads the file again. Only for mapped tensors: others would lose their data.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    page = mmap.PAGESIZE
+    storage = tensor.untyped_storage()
+    first = -(-storage.data_ptr() // page) * page
+    last = (storage.data_ptr() + storage.nbytes()) // page * page
+    if last > first:
+        madvise = ctypes.CDLL(None).madvise
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
+def trim_heap() -> None:
+    """Return freed memory that glibc still holds to the system: malloc_trim."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def free_unused() -> None:
+    """Return all memory without references to the system and the GPU."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trim_heap()
+
+
+def keep_small_blocks() -> None:
+    """Keep freed blocks of up to 8 MiB in the process: mallopt.
+
+    Otherwise glibc returns buffers that every token needs, such as a copy of the logits, to the
+    system, and the system clears them again, which takes longer than computing them.
+    """
+    if sys.platform.startswith("linux"):
+        change = getattr(ctypes.CDLL(None), "mallopt", None)
+        if change is not None:
+            change(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+            change(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from chatui import readable
-from chatui.catalog.memory_need import SMALL_MODEL, MemoryNeed, WindowRange, best_fit
+from chatui.catalog.memory_need import (
+    SMALL_MODEL,
+    MemoryNeed,
+    WindowRange,
+    best_fit,
+    cache_size,
+)
 from chatui.engine.memory import FreedMemory, available_bytes, driver_fault
 from chatui.engine.weights import TensorEntry, is_mapped
 from chatui.errors import ChatuiError
@@ -68,6 +76,20 @@ class Placement:
         return is_mapped(entry, None if self.bits else self.dtype, self.device)
 
 
+def memory_need(entries: Iterable[TensorEntry], config: Any) -> MemoryNeed:
+    """Return the memory that a model needs, by the headers of its files and its config."""
+    floats = packed = 0
+    for entry in entries:
+        if entry.dtype and entry.is_float:
+            floats += math.prod(entry.shape)
+        elif entry.dtype is None and not torch.cuda.is_available():
+            # transformers widens 8-bit floats if there is no GPU to compute with them.
+            floats += entry.bytes
+        else:
+            packed += entry.bytes
+    return MemoryNeed(floats, packed, cache_size(config.get_text_config(decoder=True).to_dict()))
+
+
 def check_device_map(wanted: str) -> None:
     """Check a device map.
 
@@ -112,7 +134,7 @@ def file_dtype(entries: Iterable[TensorEntry]) -> torch.dtype:
     """Return the floating point dtype of most of the bytes; float32 if there is none."""
     bytes_of: Counter[torch.dtype] = Counter()
     for entry in entries:
-        if entry.dtype is not None and entry.dtype.is_floating_point:
+        if entry.dtype and entry.is_float:
             bytes_of[entry.dtype] += entry.bytes
     return bytes_of.most_common(1)[0][0] if bytes_of else torch.float32
 

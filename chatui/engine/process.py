@@ -125,9 +125,8 @@ def take_over_standard_streams() -> Pipe:
 
 def serve(pipe: Pipe, loader: Loader) -> None:
     """Run commands in a loop; an error ends its command, and the process if the GPU is lost."""
-    from chatui.engine.allocator import keep_small_blocks
     from chatui.engine.engine import Engine
-    from chatui.engine.memory import is_gpu_lost
+    from chatui.engine.memory import is_gpu_lost, keep_small_blocks
 
     keep_small_blocks()
     engine = Engine(loader)

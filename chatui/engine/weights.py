@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import struct
 import sys
 import time
 import zipfile
@@ -14,14 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from chatui.catalog.model_files import INDEXES, check_not_pointer, read_json_object
-from chatui.engine.allocator import forget_pages, trim_heap
+from chatui.engine.memory import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loading
@@ -65,6 +64,11 @@ class TensorEntry:
     dtype: torch.dtype | None
     shape: tuple[int, ...]
     bytes: int
+
+    @property
+    def is_float(self) -> bool:
+        """True for floating point numbers of at least 16 bits."""
+        return self.dtype is not None and self.dtype.is_floating_point
 
 
 def find_weights(folder: Path) -> tuple[TensorEntry, ...]:
@@ -114,25 +118,22 @@ def read_entries(file: Path) -> tuple[TensorEntry, ...]:
     check_not_pointer(file)
     try:
         with file.open("rb") as stream:
-            start = stream.read(64)
+            if file.suffix == ".safetensors":
+                return _read_safetensors_header(file, stream)
+            is_archive = stream.read(4) == b"PK\x03\x04"
     except OSError as error:
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
-    if file.suffix == ".safetensors":
-        return _read_safetensors_header(file)
-    return _read_pickle(file, start)
+    return _read_pickle(file, is_archive=is_archive)
 
 
-def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
+def _read_safetensors_header(file: Path, stream: BinaryIO) -> tuple[TensorEntry, ...]:
     """Parse u64 little endian length, that many bytes of JSON, then the data (safetensors)."""
     actual = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if actual < 10 or length > min(actual, _LARGEST_HEADER):
-            raise ChatuiError(say("engine.truncated_header", file=file, actual=actual))
-        raw = stream.read(length)
+    length = int.from_bytes(stream.read(8), "little")
+    if actual < 10 or length > min(actual, _LARGEST_HEADER):
+        raise ChatuiError(say("engine.truncated_header", file=file, actual=actual))
     try:
-        header = json.loads(raw)
+        header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         entries = tuple(
             TensorEntry(
@@ -157,10 +158,10 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
         raise ChatuiError(say("engine.not_weights", file=file)) from error
 
 
-def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:
+def _read_pickle(file: Path, *, is_archive: bool) -> tuple[TensorEntry, ...]:
     """Return the tensors of a PyTorch file; of a zip archive no data is read."""
     try:
-        if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
+        if is_archive and not zipfile.is_zipfile(file):
             raise ChatuiError(say("engine.truncated_archive", file=file))
         tensors = _load_pickle(file, map_location="meta")
     except ChatuiError:
@@ -186,8 +187,7 @@ def _load_pickle(file: Path, map_location: str) -> Any:
 
 def stays_as_stored(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device) -> bool:
     """True if a loader with this dtype and device neither converts nor moves a tensor."""
-    floating = entry.dtype is not None and entry.dtype.is_floating_point
-    return device.type == "cpu" and (entry.dtype == dtype or not floating)
+    return device.type == "cpu" and (entry.dtype == dtype or not entry.is_float)
 
 
 def is_mapped(entry: TensorEntry, dtype: torch.dtype | None, device: torch.device) -> bool:

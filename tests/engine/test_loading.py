@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from chatui.catalog import memory_need
-from chatui.engine import memory
+from chatui.engine import placement
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
 from chatui.messages import Loaded, Loading
@@ -283,7 +283,7 @@ def _size(folder: Path, dtype: torch.dtype) -> int:
     from chatui.engine.weights import find_weights
 
     config = plan_load(spec(folder)).config
-    return memory.memory_need(find_weights(folder), config).total(dtype.itemsize, 512)
+    return placement.memory_need(find_weights(folder), config).total(dtype.itemsize, 512)
 
 
 def test_a_switch_counts_freed_memory(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

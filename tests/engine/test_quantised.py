@@ -18,7 +18,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from chatui.engine import architecture, int8_weight, loading, placement
 from chatui.engine.engine import Engine
-from chatui.engine.memory import memory_need
+from chatui.engine.placement import memory_need
 from chatui.engine.quantised import (
     dequantised_weight,
     is_packed,

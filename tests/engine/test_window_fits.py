@@ -22,7 +22,7 @@ from chatui.catalog.memory_need import (
 )
 from chatui.engine.cache import GrowingLayer, cache_bytes
 from chatui.engine.engine import Engine
-from chatui.engine.memory import memory_need
+from chatui.engine.placement import memory_need
 from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
 from chatui.messages import Loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 from chatui.engine.adapters.applied import LoraHook
 from chatui.engine.int8_weight import products
 from chatui.engine.linear import FastLinear, linear
+from chatui.engine.quantised import shape_of
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
 """States ``[rows, in]`` -> ``[rows, out]``."""
@@ -36,15 +38,19 @@ def projection(*modules: Any, move: bool = False) -> Projection:
         move: make the weights of plain layers adjacent in memory. Each layer keeps a view, so
             memory grows by one layer's weights only while they are moved.
     """
-    if all(_is_int8(module) for module in modules):
-        return _int8_projection(modules)
-    if not all(_is_plain(module) for module in modules):
-        return _concatenated([forward_of(module) for module in modules])
-    weight = _joined_weight(modules, move=move)
+    if all(map(_is_int8, modules)):
+        weights, joined = [module.int8_weight for module in modules], _joined_bias(modules)
+        if joined is None:
+            return lambda states: products(states, weights)
+        return lambda states: products(states, weights) + joined.to(states.dtype)
+    weight = _joined_weight(modules, move=move) if all(map(_is_plain, modules)) else None
     if weight is None:
-        return _concatenated([projection(module) for module in modules])
+        if len(modules) == 1:
+            return forward_of(modules[0])
+        parts = [projection(module) for module in modules]
+        return lambda states: torch.cat([part(states) for part in parts], dim=-1)
     bias = _joined_bias(modules)
-    if not any(_lora_hooks(module) for module in modules):
+    if not any(map(_lora_of, modules)):
         return lambda states: linear(states, weight, bias)
     down, up = _joined_lora(modules)
 
@@ -52,12 +58,6 @@ def projection(*modules: Any, move: bool = False) -> Projection:
         return torch.addmm(linear(states, weight, bias), functional.linear(states, down), up.T)
 
     return adapted
-
-
-def _concatenated(parts: Sequence[Projection]) -> Projection:
-    if len(parts) == 1:
-        return parts[0]
-    return lambda states: torch.cat([part(states) for part in parts], dim=-1)
 
 
 def forward_of(module: Any) -> Callable[..., Any]:
@@ -69,10 +69,11 @@ def forward_of(module: Any) -> Callable[..., Any]:
 
 def _is_plain(module: Any) -> bool:
     """True for a linear layer with an unpacked weight and no hook except one LoRA hook."""
+    hooks = len(module._forward_hooks)
     return (
         type(module) in (nn.Linear, FastLinear)
         and not module._forward_pre_hooks
-        and len(_lora_hooks(module)) == len(module._forward_hooks) <= 1
+        and (hooks == 0 or (hooks == 1 and _lora_of(module) is not None))
         and module.weight.is_contiguous()
     )
 
@@ -84,22 +85,9 @@ def _is_int8(module: Any) -> bool:
     return uses_int8 and not hooked
 
 
-def _int8_projection(modules: Sequence[Any]) -> Projection:
-    weights = [module.int8_weight for module in modules]
-    biases = [module.bias for module in modules]
-    if all(bias is None for bias in biases):
-        return lambda states: products(states, weights)
-    joined = torch.cat(
-        [
-            torch.zeros(len(weight)) if bias is None else bias.detach().float()
-            for weight, bias in zip(weights, biases, strict=True)
-        ]
-    )
-    return lambda states: products(states, weights) + joined.to(states.dtype)
-
-
-def _lora_hooks(module: Any) -> list[LoraHook]:
-    return [hook for hook in module._forward_hooks.values() if isinstance(hook, LoraHook)]
+def _lora_of(module: Any) -> LoraHook | None:
+    hooks = module._forward_hooks.values()
+    return next((hook for hook in hooks if isinstance(hook, LoraHook)), None)
 
 
 def _joined_lora(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -107,7 +95,7 @@ def _joined_lora(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
     downs, ups = [], []
     for module in modules:
         outputs, inputs = module.weight.shape
-        pair = next(iter(_lora_hooks(module)), None)
+        pair = _lora_of(module)
         downs.append(module.weight.new_empty((0, inputs)) if pair is None else pair.down)
         ups.append(module.weight.new_empty((outputs, 0)) if pair is None else pair.up)
     up: Tensor = torch.block_diag(*ups)  # type: ignore[no-untyped-call]
@@ -116,14 +104,15 @@ def _joined_lora(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
 
 def _joined_bias(modules: Sequence[Any]) -> Tensor | None:
     """Join the biases of layers and LoRA pairs in a copy, ``[Σ out]``; None if there are none."""
-    parts, biased = [], False
-    for module in modules:
-        bias = module.weight.new_zeros(module.weight.shape[0])
-        for more in (module.bias, *(pair.bias for pair in _lora_hooks(module))):
-            if more is not None:
-                bias, biased = bias + more.detach(), True
-        parts.append(bias)
-    return torch.cat(parts) if biased else None
+    found = [(module.bias, getattr(_lora_of(module), "bias", None)) for module in modules]
+    if all(bias is None for biases in found for bias in biases):
+        return None
+    parts = []
+    for module, biases in zip(modules, found, strict=True):
+        dtype = module.weight.dtype if module.weight.is_floating_point() else torch.float32
+        total = torch.zeros(shape_of(module)[0], dtype=dtype, device=module.weight.device)
+        parts.append(sum((bias.detach() for bias in biases if bias is not None), total))
+    return torch.cat(parts)
 
 
 def _joined_weight(modules: Sequence[Any], *, move: bool) -> Tensor | None:
@@ -133,19 +122,15 @@ def _joined_weight(modules: Sequence[Any], *, move: bool) -> Tensor | None:
     """
     tensors: list[Tensor] = [module.weight.detach() for module in modules]
     first = tensors[0]
-    rows = sum(tensor.shape[0] for tensor in tensors)
-    storage, address = first.untyped_storage().data_ptr(), first.data_ptr()
-    adjacent = True
-    for tensor in tensors:
-        same = tensor.untyped_storage().data_ptr() == storage and tensor.dtype == first.dtype
-        adjacent = adjacent and same and tensor.data_ptr() == address
-        address += tensor.nbytes
-    if adjacent:
+    starts = accumulate((tensor.nbytes for tensor in tensors), initial=first.data_ptr())
+    kinds = {(tensor.untyped_storage().data_ptr(), tensor.dtype) for tensor in tensors}
+    if len(kinds) == 1 and [tensor.data_ptr() for tensor in tensors] == [*starts][:-1]:
+        rows = sum(tensor.shape[0] for tensor in tensors)
         return first.as_strided((rows, first.shape[1]), (first.shape[1], 1))
     if not move or len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:
         return None
-    whole, end = torch.cat(tensors), 0
-    for module, tensor in zip(modules, tensors, strict=True):
-        start, end = end, end + tensor.shape[0]
-        module.weight = nn.Parameter(whole[start:end], requires_grad=False)
+    whole = torch.cat(tensors)
+    parts = torch.split(whole, [tensor.shape[0] for tensor in tensors])
+    for module, part in zip(modules, parts, strict=True):
+        module.weight = nn.Parameter(part, requires_grad=False)
     return whole
