@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import closing, nullcontext
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatui.cli import request, session
 from chatui.cli.exit_codes import INTERRUPTED, SUCCESS
 from chatui.cli.output import write, write_json, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Done, Loaded, Prefill, Token
+from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, Token
+
+if TYPE_CHECKING:
+    from chatui.conversation.transcript_recorder import RecordingStore
+    from chatui.tui.running_reply import RunningReply
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,12 +27,7 @@ def run(args: argparse.Namespace) -> int:
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)
     asked = request.request_of(args, query, spec)
-
-    record = None
-    if args.record:
-        from chatui.cli.ask_record import AskRecord
-
-        record = AskRecord(Path(args.record), asked)
+    record = _open_record(Path(args.record)) if args.record else None
 
     async def work(interrupt: session.InterruptHandler) -> int:
         reply = ReplyOutput(streamed=not args.json)
@@ -32,29 +35,65 @@ def run(args: argparse.Namespace) -> int:
         async with session.loaded_model(spec, interrupt) as (backend, model):
             load_seconds = time.perf_counter() - began
             interrupt.replying = True
-            if record is not None:
-                record.begin(spec, model)
+            recorded = _begin_round(record, asked, spec, model) if record else None
             try:
                 async for event in backend.generate(asked):
+                    if recorded is not None:
+                        recorded.handle_event(event)
                     reply.handle_event(event)
-                    if record is not None:
-                        record.handle_event(event)
             except ChatuiError as error:
                 reply.error = str(error)
                 raise
             finally:
+                if recorded is not None:
+                    recorded.end("failed" if reply.error else "stopped", error=reply.error or None)
+                    await recorded.wait_until_saved()
                 reply.finish()
-                if record is not None:
-                    await record.finish(reply.error)
                 if args.json:
                     write_json(reply.as_json(model, load_seconds))
         return INTERRUPTED if interrupt.seen else SUCCESS
 
-    try:
+    with closing(record) if record else nullcontext():
         return session.run(work)
-    finally:
-        if record is not None:
-            record.close()
+
+
+def _open_record(file: Path) -> RecordingStore:
+    """Create the transcript of ``--record``.
+
+    The first error on writing is reported; the reply continues without a record.
+
+    Raises:
+        ChatuiError: the file exists or cannot be created.
+    """
+    from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
+
+    store = RecordingStore(None, TranscriptRecorder(file))
+    store.on_problem = lambda problem: write_stderr(str(problem))
+    return store
+
+
+def _begin_round(
+    store: RecordingStore, asked: GenerateRequest, spec: ModelSpec, model: Loaded
+) -> RunningReply:
+    """Record the history and the query as the app records its rounds; the reply follows."""
+    from chatui.catalog.model_description import model_description
+    from chatui.tui.running_reply import RunningReply
+    from chatui.tui.turn_messages import ErrorOccurred, TurnMessage
+
+    def report(message: TurnMessage) -> None:
+        if isinstance(message, ErrorOccurred):
+            write_stderr(message.sentence)
+
+    conversation = parent = None
+    for query, reply in asked.history:
+        earlier = store.add_round(conversation, parent, query)
+        store.finish_round(replace(earlier, state="done", reply=reply))
+        conversation, parent = earlier.conversation_id, earlier.id
+    store.set_model(partial(model_description, spec, model))
+    think = {} if asked.think is None else {"think": asked.think}
+    sampling = asdict(asked.sampling) | think
+    begun = store.add_round(conversation, parent, asked.query, model.name, model.format, sampling)
+    return RunningReply(begun, store, report)
 
 
 class ReplyOutput:
@@ -112,13 +151,9 @@ class ReplyOutput:
             len(self._ids),
         )
         failure = {"error": self.error} if self.error else {}
+        names = ("text", "output_ids", "finish_reason", "seed", "prompt_tokens", "output_tokens")
         return failure | {
-            "text": done.text,
-            "output_ids": done.output_ids,
-            "finish_reason": done.finish_reason,
-            "seed": done.seed,
-            "prompt_tokens": done.prompt_tokens,
-            "output_tokens": done.output_tokens,
+            **{name: getattr(done, name) for name in names},
             "timings": {
                 "load": load_seconds,
                 "first_token": done.first_token_seconds,

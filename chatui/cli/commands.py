@@ -9,16 +9,7 @@ from argparse import BooleanOptionalAction
 from functools import partial
 from typing import Any
 
-from chatui.cli.option_types import (
-    adapter,
-    context,
-    conversation,
-    encoding,
-    moment,
-    number_in,
-    positive,
-    whole_number,
-)
+from chatui.cli import values
 from chatui.locales import LANGUAGES
 from chatui.sampling import SETTINGS, Setting
 
@@ -60,7 +51,7 @@ _change = partial(Option, group="changes")
 
 
 def _sampling(name: str, setting: Setting) -> Option:
-    more: dict[str, Any] = {"type": number_in(setting), "metavar": setting.metavar}
+    more: dict[str, Any] = {"type": values.number_in(setting), "metavar": setting.metavar}
     if setting.kind is bool:
         more = {"action": "store_true", "default": None}
     return _shared(f"--{name.replace('_', '-')}", group="sampling", **more)
@@ -74,13 +65,13 @@ SERVER = _model("--server", metavar="URL")
 MODEL = {
     "model": _model("--model", metavar="REF"),
     "format": _model("--format", metavar="NAME"),
-    "lora": _model("--lora", metavar="PATH[@SCALE]", type=adapter, action="append"),
+    "lora": _model("--lora", metavar="PATH[@SCALE]", type=values.adapter, action="append"),
     "server": SERVER,
     "device": _model("--device", metavar="NAME"),
     "dtype": _model("--dtype", choices=("auto", "float32", "bfloat16", "float16")),
     "weights": _model("--weights", choices=("auto", "plain", "int8", "int4")),
     "device_map": _model("--device-map", metavar="MAP"),
-    "context": _model("--context", metavar="N", type=context),
+    "context": _model("--context", metavar="N", type=values.context),
     "think": _model("--think", action=BooleanOptionalAction),
 }
 RECORD = _shared("--record", metavar="FILE")
@@ -89,12 +80,12 @@ TOP = (*GENERAL, *MODEL.values(), RECORD)
 
 _QUERY = _shared("query", nargs="?", metavar="QUERY")
 _JSON = _shared("--json", action="store_true")
-_ENCODING = _shared("--encoding", words="files_encoding", metavar="NAME", type=encoding)
+_ENCODING = _shared("--encoding", words="files_encoding", metavar="NAME", type=values.encoding)
 _HUB_NAME = _shared("name", words="hub_name", metavar="NAME")
 _CONVERSATION = (
     _conversation("--history", metavar="FILE"),
     _conversation("--system", metavar="TEXT"),
-    _conversation("--encoding", metavar="NAME", type=encoding),
+    _conversation("--encoding", metavar="NAME", type=values.encoding),
 )
 _SAMPLING = (
     *(
@@ -104,6 +95,7 @@ _SAMPLING = (
     ),
     _shared("--stop", metavar="TEXT", action="append", default=[], group="sampling"),
 )
+_REPEATED: dict[str, Any] = {"action": "append", "default": []}
 _TOKENS: dict[str, Any] = {"metavar": "TOKENS"}
 _MODELS: dict[str, Any] = {"action": "append", "dest": "models", "default": [], "group": "model"}
 """Model references and adapters of ``replay``, in their order."""
@@ -129,7 +121,7 @@ COMMANDS = {
         "inspect.run",
         _QUERY,
         _JSON,
-        Option("--top", type=whole_number(1, 1000), default=8, metavar="N"),
+        Option("--top", type=values.whole_number(1, 1000), default=8, metavar="N"),
         Option("--no-model", action="store_true"),
         *MODEL.values(),
         *_CONVERSATION,
@@ -140,22 +132,22 @@ COMMANDS = {
         "conversations.search",
         Option("words", nargs="+", metavar="WORDS"),
         _JSON,
-        Option("--limit", type=whole_number(1), default=100, metavar="N"),
+        Option("--limit", type=values.whole_number(1), default=100, metavar="N"),
     ),
     "history": Command(
         "conversations.history",
-        Option("ids", nargs="*", type=conversation, metavar="ID"),
+        Option("ids", nargs="*", type=values.conversation, metavar="ID"),
         Option("--tag", metavar="TAG", default=""),
         Option("--archived", action="store_true"),
         Option("--deleted", action="store_true"),
-        Option("--limit", type=whole_number(1), default=1000, metavar="N"),
+        Option("--limit", type=values.whole_number(1), default=1000, metavar="N"),
         _JSON,
         *(
             _change(f"--{name}", action="store_true")
             for name in ("pin", "unpin", "archive", "unarchive", "delete", "restore")
         ),
-        _change("--add-tag", metavar="TAG", action="append", default=[]),
-        _change("--remove-tag", metavar="TAG", action="append", default=[]),
+        _change("--add-tag", metavar="TAG", **_REPEATED),
+        _change("--remove-tag", metavar="TAG", **_REPEATED),
         _change("--title", metavar="TEXT"),
     ),
     "import": Command(
@@ -163,7 +155,7 @@ COMMANDS = {
     ),
     "export": Command(
         "conversations.export",
-        Option("ids", nargs="*", type=conversation, metavar="ID"),
+        Option("ids", nargs="*", type=values.conversation, metavar="ID"),
         Option(
             "--as",
             dest="format",
@@ -180,20 +172,20 @@ COMMANDS = {
     "replay": Command(
         "replay.run",
         Option("files", nargs="+", metavar="FILE"),
-        Option("--speed", type=positive(10**12), default=1.0, metavar="X"),
-        Option("--idle-limit", type=number_in(Setting(float, 0, 10**6)), metavar="SECONDS"),
+        Option("--speed", type=values.positive(10**12), default=1.0, metavar="X"),
+        Option("--idle-limit", type=values.number_in(Setting(float, 0, 10**6)), metavar="SECONDS"),
         _ENCODING,
         Option("--rerun", action="store_true"),
         Option("--report", metavar="FILE"),
         Option("--model", metavar="REF", **_MODELS),
         MODEL["format"],
-        _shared("--lora", metavar="PATH[@SCALE]", type=adapter, **_MODELS),
+        _shared("--lora", metavar="PATH[@SCALE]", type=values.adapter, **_MODELS),
         *(MODEL[name] for name in MODEL if name not in ("model", "format", "lora")),
     ),
     "web": Command(
         "start_app.serve",
         *MODEL.values(),
-        Option("--port", metavar="N", type=whole_number(0, 65535), default=8765),
+        Option("--port", metavar="N", type=values.whole_number(0, 65535), default=8765),
         Option("--host", default="127.0.0.1"),
         Option("--allow-remote", action="store_true"),
         Option("--open", action="store_true"),
@@ -201,19 +193,19 @@ COMMANDS = {
     "dataset": Command(
         "dataset.run",
         Option("files", nargs="*", metavar="FILE"),
-        Option("--conversation", action="append", default=[], metavar="ID", type=conversation),
+        Option("--conversation", metavar="ID", type=values.conversation, **_REPEATED),
         Option("--family", choices=("chatglm", "alpaca", "causal")),
         MODEL["model"],
         MODEL["format"],
-        Option("--max-source", type=whole_number(1), default=64, **_TOKENS),
-        Option("--max-target", type=whole_number(2), default=64, **_TOKENS),
-        Option("--max-length", type=whole_number(1), default=192, **_TOKENS),
+        Option("--max-source", type=values.whole_number(1), default=64, **_TOKENS),
+        Option("--max-target", type=values.whole_number(2), default=64, **_TOKENS),
+        Option("--max-length", type=values.whole_number(1), default=192, **_TOKENS),
         Option("--train", choices=("all", "last")),
         Option("--rated", "--rating", choices=("good", "bad", "+", "-")),
-        Option("--tag", action="append", default=[], metavar="TAG"),
+        Option("--tag", metavar="TAG", **_REPEATED),
         Option("--model-of", default="", metavar="NAME"),
-        Option("--since", type=moment, default=float("-inf"), metavar="DATE"),
-        Option("--until", type=partial(moment, is_end=True), default=float("inf"), metavar="DATE"),
+        Option("--since", type=values.moment, default=float("-inf"), metavar="DATE"),
+        Option("--until", type=values.end_of, default=float("inf"), metavar="DATE"),
         Option("--pairs", action="store_true"),
         Option(
             "--as",
@@ -229,13 +221,13 @@ COMMANDS = {
         Option("file", metavar="FILE"),
         Option("-o", "--output", metavar="FOLDER", required=True),
         *(MODEL[name] for name in ("model", "lora", "device", "dtype", "weights")),
-        Option("--rank", type=whole_number(1, 1024), default=8, metavar="R"),
-        Option("--alpha", type=whole_number(1, 10_000), metavar="A"),
+        Option("--rank", type=values.whole_number(1, 1024), default=8, metavar="R"),
+        Option("--alpha", type=values.whole_number(1, 10_000), metavar="A"),
         Option("--targets", metavar="NAMES"),
-        Option("--learning-rate", type=positive(1), default=2e-4, metavar="RATE"),
-        Option("--batch", type=whole_number(1, 100_000), default=8, metavar="N"),
-        Option("--epochs", type=whole_number(1, 10_000), default=3, metavar="N"),
-        Option("--seed", type=whole_number(0), default=0, metavar="N"),
+        Option("--learning-rate", type=values.positive(1), default=2e-4, metavar="RATE"),
+        Option("--batch", type=values.whole_number(1, 100_000), default=8, metavar="N"),
+        Option("--epochs", type=values.whole_number(1, 10_000), default=3, metavar="N"),
+        Option("--seed", type=values.whole_number(0), default=0, metavar="N"),
     ),
     "pull": Command(
         "downloads.pull",

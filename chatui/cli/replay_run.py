@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
@@ -179,40 +179,40 @@ class ReplayRun:
 
         async def work(interrupt: session.InterruptHandler) -> int:
             async with aclosing(ModelPool(interrupt)) as pool:
-                for column in range(1, len(self.columns) + 1):
-                    await self._run_column(pool, column, on_reply, scores)
+                columns = range(1, len(self.columns) + 1)
+                async for column, place, backend, spec, model in self._visit(pool, columns):
+                    if spec not in self.descriptions:
+                        self.descriptions[spec] = model_description(spec, model)
+                    self.replies.models[column] = self.descriptions[spec]
+                    reply = await self.rounds[place].ask(backend, spec, model)
+                    self.replies.rounds[place].replies[column] = reply
+                    if scores:
+                        await self._score(backend, column, place)
+                    on_reply(column, place)
                 # The earlier models have not scored the replies that came after theirs.
                 if scores and any(one.logprobs for one in self.replies.rounds):
-                    for column in range(1, len(self.columns)):
-                        await self._run_column(pool, column, None, scores)
+                    async for column, place, backend, *_ in self._visit(pool, columns[:-1]):
+                        await self._score(backend, column, place)
             return SUCCESS
 
         session.run(work)
 
-    async def _run_column(
-        self,
-        pool: ModelPool,
-        column: int,
-        on_reply: Callable[[int, int], None] | None,
-        scores: bool,
-    ) -> None:
-        """Run one model; without ``on_reply`` it only scores."""
-        for spec, places in self.columns[column - 1]:
-            backend, model = await pool.use(spec)
-            if on_reply is not None:
-                description = model_description(spec, model)
-                self.descriptions[spec] = self.replies.models[column] = description
-            for number, place in enumerate(places, 1):
-                name = one_line(self.replies.names[column])
-                words = {"name": name, "done": number, "rounds": len(places)}
-                self._line.show(say("compare.progress", **words))
-                if on_reply is not None:
-                    reply = await self.rounds[place].ask(backend, spec, model)
-                    self.replies.rounds[place].replies[column] = reply
-                if scores:
-                    await self._score(backend, column, place)
-                if on_reply is not None:
-                    on_reply(column, place)
+    async def _visit(
+        self, pool: ModelPool, columns: Iterable[int]
+    ) -> AsyncIterator[tuple[int, int, Backend, ModelSpec, Loaded]]:
+        """Load the models of the columns in turn, and show the progress.
+
+        Yields:
+            (column, index of a round, backend, spec, loaded model) for each round.
+        """
+        for column in columns:
+            name = one_line(self.replies.names[column])
+            for spec, places in self.columns[column - 1]:
+                backend, model = await pool.use(spec)
+                for number, place in enumerate(places, 1):
+                    words = {"name": name, "done": number, "rounds": len(places)}
+                    self._line.show(say("compare.progress", **words))
+                    yield column, place, backend, spec, model
 
     async def _score(self, backend: Backend, model: int, place: int) -> None:
         """Score the replies to one query that the model of a column has not scored yet."""

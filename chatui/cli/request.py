@@ -72,15 +72,14 @@ def _resolved(args: argparse.Namespace, settings: Settings) -> ModelSpec:
 
 
 def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> GenerateRequest:
-    """Build the request, with sampling options if the command has them."""
-    sampled = hasattr(args, "greedy")
+    """Build the request of a query."""
     return GenerateRequest(
         query=query,
         history=read_history(args.history, args.encoding),
         system=args.system,
         think=spec.think,
-        sampling=sampling_of(args, spec.sampling) if sampled else spec.sampling,
-        stop_strings=tuple(args.stop) if sampled else (),
+        sampling=sampling_of(args, spec.sampling),
+        stop_strings=tuple(args.stop),
     )
 
 

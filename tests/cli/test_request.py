@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chatui.cli import option_types, parser
+from chatui.cli import parser, values
 from chatui.cli.exit_codes import UsageError
 from chatui.cli.request import read_history, read_query, sampling_of
 from chatui.errors import ChatuiError
@@ -52,7 +52,7 @@ def test_a_temperature_ends_greedy_and_uniform_choice() -> None:
 def test_an_adapter_has_a_path_and_a_scale(tmp_path: Path) -> None:
     at = tmp_path / "a@0.5"
     at.mkdir()
-    found = [option_types.adapter(text) for text in ("a/b", "a/b@0.5", "a@b", "a@b@2", str(at))]
+    found = [values.adapter(text) for text in ("a/b", "a/b@0.5", "a@b", "a@b@2", str(at))]
     assert [(one.path, one.scale) for one in found] == [
         ("a/b", 1.0),
         ("a/b", 0.5),
@@ -65,7 +65,7 @@ def test_an_adapter_has_a_path_and_a_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "@1", " @1", "a@nan", "a@inf"])
 def test_a_wrong_adapter_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        option_types.adapter(text)
+        values.adapter(text)
 
 
 class Input(io.TextIOWrapper):

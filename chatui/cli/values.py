@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from chatui.errors import ChatuiError
@@ -61,6 +62,9 @@ def moment(text: str, *, is_end: bool = False) -> float:
         return (datetime.fromisoformat(text) + day).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise ArgumentTypeError(say("cli.value.date", value=text[:60])) from error
+
+
+end_of = partial(moment, is_end=True)
 
 
 def number_in(setting: Setting) -> Callable[[str], Any]:
