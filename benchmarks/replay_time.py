@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
-from chatui.tui.replay_app import ReplayApp
+from chatui.tui.screens.replay_screen import ReplayApp
 
 TEXT = "春眠不觉晓，**处处**闻啼鸟。\n夜来风雨声，`花落`知多少。\n\n- 一\n- 二\n\n"
 

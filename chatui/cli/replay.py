@@ -77,7 +77,7 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
     player = Player(whole, args.speed, args.idle_limit)
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         from chatui.settings import load_settings
-        from chatui.tui.replay_app import ReplayApp
+        from chatui.tui.screens.replay_screen import ReplayApp
 
         point = ReplayApp(
             player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])

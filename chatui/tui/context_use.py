@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
@@ -38,12 +39,9 @@ class ContextUse:
 
     def rounds_to_drop(self, used: int, limit: int) -> int:
         """Return the number of oldest rounds that even the shortest next query drops."""
-        missing, count = -self.free_tokens(used, limit), 0
-        for tokens in self.tokens:
-            if missing < 0:
-                break
-            missing, count = missing - tokens, count + 1
-        return count
+        missing = -self.free_tokens(used, limit)
+        freed_before = list(accumulate(self.tokens, initial=0))[:-1]
+        return sum(freed <= missing for freed in freed_before)
 
 
 def measure_context_use(
@@ -77,12 +75,8 @@ def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tup
     """Draw the window as a bar: (text, style) for each round, then for the free part."""
     if not limit:
         return []
-    sizes = [] if use is None else list(use.tokens)
-    rest = max(0, used - sum(sizes))
-    if sizes:
-        sizes[-1] += rest
-    else:
-        sizes = [rest]
+    sizes = [0] if use is None else list(use.tokens)
+    sizes[-1] += max(0, used - sum(sizes))
     is_nearly_full = use is not None and use.free_tokens(used, limit) < limit * _NEARLY_FULL
     parts: list[tuple[str, str]] = []
     end = at = 0
@@ -103,9 +97,8 @@ def describe(use: ContextUse, used: int, limit: int) -> list[str]:
     if not limit:
         return []
     first, last = use.numbers[0], use.numbers[-1]
-    lines = [say("overview.context.inside", first=first, last=last)]
-    if first == last:
-        lines = [say("overview.context.one", number=last)]
+    inside = say("overview.context.inside", first=first, last=last)
+    lines = [say("overview.context.one", number=last) if first == last else inside]
     if use.dropped:
         lines.append(say("overview.context.dropped", count=use.dropped))
     if len(use.rounds) == 1:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from chatui.catalog import library
+from chatui.catalog.schema import PresetFields
 from chatui.locales import current_language
 from chatui.messages import Adapter, Loaded, ModelSpec
 
@@ -73,22 +74,21 @@ def display_name(name: str) -> str:
 
 def description_of(name: str) -> str:
     """Return a preset's description in the user's language; "" for other names."""
-    preset = library.find(name) if name else None
-    if preset is None or preset.fields.description is None:
-        return ""
-    return str(preset.fields.description)
+    return str(_preset_fields(name).description or "")
 
 
 @cache
 def writes_markdown(name: str) -> bool:
     """Return whether an author's replies are Markdown; those of the poets are not."""
-    preset = library.find(name.partition(SEPARATOR)[0]) if name else None
-    return preset is None or preset.fields.markdown is not False
+    return _preset_fields(name.partition(SEPARATOR)[0]).markdown is not False
 
 
 @cache
 def _title(name: str, language: str) -> str:
+    return str(_preset_fields(name).title or "") or name
+
+
+def _preset_fields(name: str) -> PresetFields:
+    """Return the fields of a preset; empty ones for other names."""
     preset = library.find(name) if name else None
-    if preset is None or preset.fields.title is None:
-        return name
-    return str(preset.fields.title) or name
+    return PresetFields() if preset is None else preset.fields

@@ -50,14 +50,10 @@ class SettingChanges:
 
     def to_record(self) -> dict[str, Any]:
         """Return the changes for a round's record; inverse of :func:`changes_from_record`."""
-        found: dict[str, Any] = {"changed": sorted(self.sampling)} if self.sampling else {}
-        if self.system is not None:
-            found["system"] = self.system
-        if self.stop_strings:
-            found["stop_strings"] = list(self.stop_strings)
-        if self.window is not None:
-            found["window"] = self.window
-        return found
+        stops = list(self.stop_strings)
+        changes = {"changed": sorted(self.sampling), "stop_strings": stops, "window": self.window}
+        found: dict[str, Any] = {name: value for name, value in changes.items() if value}
+        return found if self.system is None else found | {"system": self.system}
 
 
 def changes_from_record(recorded: Mapping[str, Any]) -> SettingChanges:

@@ -12,9 +12,9 @@ from real_terminal import RealTerminal
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.drafts import Draft
 from chatui.tui.query_files import MAX_BYTES, complete_path, insert_files, read_query_file
 from chatui.tui.screens import query_actions
+from chatui.tui.screens.query_actions import Draft
 from chatui.tui.widgets.waiting_list import WaitingList
 
 

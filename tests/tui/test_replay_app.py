@@ -10,8 +10,7 @@ from textual.pilot import Pilot
 from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.readable import duration
-from chatui.tui.replay_app import ReplayApp
-from chatui.tui.screens.replay_screen import ReplayScreen
+from chatui.tui.screens.replay_screen import ReplayApp, ReplayScreen
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.timeline import Timeline
 

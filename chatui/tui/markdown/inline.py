@@ -79,13 +79,8 @@ def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
     return "".join(shown), tuple(spans)
 
 
-def load_parser() -> None:
-    """Import the parser in advance, which takes some tens of milliseconds."""
-    _parser()
-
-
 def _tokens(text: str) -> list[Any]:
-    parser, state_class = _parser()
+    parser, state_class = load_parser()
     tokens: list[Any] = []
     state = state_class(text, parser, {}, tokens)
     parser.inline.tokenize(state)
@@ -95,7 +90,8 @@ def _tokens(text: str) -> list[Any]:
 
 
 @cache
-def _parser() -> tuple[MarkdownIt, type[StateInline]]:
+def load_parser() -> tuple[MarkdownIt, type[StateInline]]:
+    """Return the parser and its state; the first call takes some tens of milliseconds."""
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline import StateInline
     from markdown_it.rules_inline.state_inline import Scanned

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Static
 
 from chatui.conversation.playback import Player, ReplayPoint, ReplayStep
 from chatui.conversation.rounds import Round
-from chatui.text import one_line
+from chatui.text import one_line, plain_text, without_surrogates
+from chatui.tui import themes
 from chatui.tui.screens import SHORT_BELOW_ROWS
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.timeline import Timeline
@@ -168,3 +170,43 @@ def _rounds(player: Player) -> list[Round]:
     if (said := player.reply_so_far()) is not None:
         rounds[-1] = _begun(rounds[-1], said)
     return rounds
+
+
+class ReplayApp(App[ReplayPoint]):
+    """Plays a transcript, without a store; returns the point from which the user continues."""
+
+    TITLE = "chatui"
+    ENABLE_COMMAND_PALETTE = False
+    CSS_PATH = [  # noqa: RUF012  # as the base class has it
+        str(Path(__file__).parents[1] / "widgets" / sheet)
+        for sheet in ("conversation_view.tcss", "round_list.tcss")
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "tui.keys.quit", priority=True),
+    ]
+
+    def __init__(
+        self, player: Player, title: str, theme: str = "", notices: tuple[str, ...] = ()
+    ) -> None:
+        """
+        Args:
+            title: the title of the conversation.
+            theme: a Textual theme; chatui's own if it is unknown.
+            notices: warnings to show at the start.
+        """
+        super().__init__()
+        self.replay = ReplayScreen(player, title)
+        self._notices = notices
+        themes.prepare(self)
+        self.theme = theme if theme in self.available_themes else themes.DARK.name
+
+    def get_default_screen(self) -> ReplayScreen:
+        return self.replay
+
+    def on_mount(self) -> None:
+        for notice in self._notices:
+            self.notify(plain_text(notice), severity="warning", markup=False)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy to the terminal's clipboard; lone surrogates become U+FFFD."""
+        super().copy_to_clipboard(without_surrogates(text))
