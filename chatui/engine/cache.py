@@ -41,21 +41,22 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._window = window
         self._length = 0
-        self._key_buffer: torch.Tensor | None = None
-        self._value_buffer: torch.Tensor | None = None
+        self._buffers: list[torch.Tensor] = []
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append ``[1, heads, new, head_dim]`` and return all keys and values."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+        new = (key_states, value_states)
+        if not self._buffers:
+            self.lazy_initialization(*new)
+            self._buffers = [states[:, :, :0] for states in new]
         start, end = self._length, self._length + key_states.shape[-2]
-        self._key_buffer = self._with_room(self._key_buffer, key_states, start, end)
-        self._value_buffer = self._with_room(self._value_buffer, value_states, start, end)
-        self._length = end
-        self.keys = self._key_buffer[:, :, :end]
-        self.values = self._value_buffer[:, :, :end]
+        if self._buffers[0].shape[-2] < end:
+            self._resize(capacity_for(end, self._window), start)
+        for buffer, states in zip(self._buffers, new, strict=True):
+            buffer[:, :, start:end] = states
+        self._show(end)
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
@@ -63,32 +64,36 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the last ``-tokens_to_remove`` tokens, and shrink buffers that are too large."""
-        length = self._length = self._length + tokens_to_remove
-        if self._key_buffer is None or self._value_buffer is None:
+        if not self._buffers:
             return
-        if self._key_buffer.shape[-2] >= SHRINK_FACTOR * capacity_for(length, self._window):
-            self._key_buffer = self._with_room(None, self._key_buffer[:, :, :length], 0, length)
-            self._value_buffer = self._with_room(None, self._value_buffer[:, :, :length], 0, length)
-        self.keys = self._key_buffer[:, :, :length]
-        self.values = self._value_buffer[:, :, :length]
+        length = self._length + tokens_to_remove
+        fitting = capacity_for(length, self._window)
+        if self._buffers[0].shape[-2] >= SHRINK_FACTOR * fitting:
+            self._resize(fitting, length)
+        self._show(length)
 
-    def reset(self) -> None:
-        self._length = 0
-        self._key_buffer = self._value_buffer = None
-        super().reset()
+    def _resize(self, capacity: int, used: int) -> None:
+        self._buffers = [resized_buffer(buffer, capacity, used) for buffer in self._buffers]
 
-    def _with_room(
-        self, buffer: torch.Tensor | None, states: torch.Tensor, used: int, needed: int
-    ) -> torch.Tensor:
-        """Write ``states`` behind the ``used`` first tokens; grow ``buffer`` to ``needed``."""
-        if buffer is None or buffer.shape[-2] < needed:
-            batch, heads, _, width = states.shape
-            grown = states.new_empty((batch, heads, capacity_for(needed, self._window), width))
-            if buffer is not None:
-                grown[:, :, :used] = buffer[:, :, :used]
-            buffer = grown
-        buffer[:, :, used:needed] = states
-        return buffer
+    def _show(self, length: int) -> None:
+        self._length = length
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+
+def resized_buffer(
+    buffer: torch.Tensor, capacity: int, used: int, *, zero_unused: bool = False
+) -> torch.Tensor:
+    """Copy the first ``used`` tokens of ``[…, tokens, width]`` to a buffer for ``capacity`` tokens.
+
+    Args:
+        zero_unused: fill the rest with zeros, which commits its memory at once. A masked slot is
+            multiplied by 0, which gives NaN for uninitialised values.
+    """
+    resized = buffer.new_empty((*buffer.shape[:-2], capacity, buffer.shape[-1]))
+    resized[..., :used, :] = buffer[..., :used, :]
+    if zero_unused:
+        resized[..., used:, :] = 0
+    return resized
 
 
 def capacity_for(tokens: int, window: int, step: int = GROWTH_STEP) -> int:

@@ -202,8 +202,8 @@ def test_a_cache_grows_in_steps_up_to_the_window() -> None:
     for _ in range(50):
         keys = torch.zeros(1, 1, 100, 4)
         layer.update(keys, keys)
-        assert layer._key_buffer is not None
-        held.append(layer._key_buffer.shape[-2])
+        assert layer._buffers[0] is not None
+        held.append(layer._buffers[0].shape[-2])
     sizes = sorted(set(held))
     assert sizes[0] == 256 and sizes[-1] == 5000 and len(sizes) < 15
     assert all(size <= max(256, 1.25 * (count + 1) * 100 + 256) for count, size in enumerate(held))

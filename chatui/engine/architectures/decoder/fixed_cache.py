@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chatui.engine.cache import GROWTH_STEP, SHRINK_FACTOR, capacity_for
+from chatui.engine.cache import GROWTH_STEP, SHRINK_FACTOR, capacity_for, resized_buffer
 
 MIN_WINDOW = 1024
 """Smallest attention window of a captured step, in tokens; larger windows are powers of two."""
@@ -99,20 +99,6 @@ class FixedCache:
         for layer in self.layers:
             layer.resize(capacity, self.length)
         self.capacity = capacity
-
-
-def resized_buffer(buffer: Tensor, capacity: int, used: int, *, zero_unused: bool) -> Tensor:
-    """Copy the first ``used`` tokens of ``[…, tokens, width]`` to a buffer for ``capacity`` tokens.
-
-    Args:
-        zero_unused: fill the rest with zeros, which commits its memory at once. A masked slot is
-            multiplied by 0, which gives NaN for uninitialised values.
-    """
-    larger = buffer.new_empty((*buffer.shape[:-2], capacity, buffer.shape[-1]))
-    larger[..., :used, :] = buffer[..., :used, :]
-    if zero_unused:
-        larger[..., used:, :] = 0
-    return larger
 
 
 class CachedReader(ABC):

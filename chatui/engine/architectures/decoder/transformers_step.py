@@ -13,10 +13,9 @@ from chatui.catalog.memory_need import cache_size
 from chatui.engine.architectures.decoder.fixed_cache import (
     CachedReader,
     FixedCache,
-    resized_buffer,
 )
 from chatui.engine.architectures.decoder.transformers_decoder import on_one_device
-from chatui.engine.cache import GrowingLayer, new_cache
+from chatui.engine.cache import GrowingLayer, new_cache, resized_buffer
 from chatui.engine.memory import available_bytes
 
 
