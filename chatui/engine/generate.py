@@ -80,9 +80,14 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
 
     begun = ""
     begun_ids: tuple[int, ...] = ()
-    if request.partial_reply is not None:
+    if (partial := request.partial_reply) is not None:
+        # The prompt may already contain the opening of the thoughts.
         query = str(render((), request.query, system))
-        begun, begun_ids = encode_begun_reply(model, request, query)
+        begun, begun_ids = partial.text.removeprefix(thought_opening(query)), partial.ids
+        if begun and not begun_ids:
+            begun = model.format.reply_start(request.query, begun)
+            literal = joined(LiteralText(begun)) if model.format.literal else begun
+            begun_ids = tuple(model.codec.encode_reply(literal))
     fitted = fit_prompt(
         model.spec,
         request,
@@ -95,24 +100,6 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         raise ChatuiError(say("engine.empty_prompt"))
     notes = prompt_notes(model.format, fitted.history, request, model.codec.special)
     return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes, begun, begun_ids)
-
-
-def encode_begun_reply(
-    model: LoadedModel, request: GenerateRequest, prompt: str
-) -> tuple[str, tuple[int, ...]]:
-    """Return the text and tokens of the beginning of a reply that is continued.
-
-    Args:
-        prompt: the prompt of the query; a beginning that it already contains is left out.
-    """
-    assert request.partial_reply is not None
-    text = request.partial_reply.text.removeprefix(thought_opening(prompt))
-    if request.partial_reply.ids or not text:
-        return text, request.partial_reply.ids
-    text = model.format.reply_start(request.query, text)
-    return text, tuple(
-        model.codec.encode_reply(joined(LiteralText(text)) if model.format.literal else text)
-    )
 
 
 def generate(
