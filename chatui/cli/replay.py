@@ -105,7 +105,7 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
 def _continue(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> int:
     """Open the app with a branch that ends at this point, and the recorded model."""
     from chatui.cli import request, start_app
-    from chatui.conversation.replay_branch import resume
+    from chatui.conversation.continued_reply import resume
 
     # If the recorded model is missing, take the default one.
     with suppress(ChatuiError):

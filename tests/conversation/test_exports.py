@@ -21,13 +21,12 @@ from chatui.conversation.dialogues import (
     to_openai,
     to_sharegpt,
 )
-from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, format_of
+from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, format_of, to_svg
 from chatui.conversation.exports import to_markdown, to_text, write_atomically
 from chatui.conversation.html_page import to_html
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.svg_picture import to_svg
 from chatui.errors import ChatuiError
 
 ABOUT = Conversation(1, "静夜思", 0, 0, 2, 2)

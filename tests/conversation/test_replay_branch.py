@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from chatui.conversation.continued_reply import resume
 from chatui.conversation.playback import Player
-from chatui.conversation.replay_branch import resume
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_reader import read_transcript

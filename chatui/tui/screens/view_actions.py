@@ -205,8 +205,8 @@ class ViewActions(CommandActions):
     @work
     async def action_replay(self) -> None:
         """Replay the conversation, and continue from the point that the user chooses."""
+        from chatui.conversation.continued_reply import resume
         from chatui.conversation.playback import Player
-        from chatui.conversation.replay_branch import resume
         from chatui.tui.screens.replay_screen import ReplayScreen
 
         id_, store = self.app.turns.current.id, self.app.store
