@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -133,8 +132,6 @@ def write_atomically(file: Path, text: str | Iterable[str]) -> None:
             with target.open("w", encoding="utf-8", newline="") as stream:
                 stream.writelines(parts)
             return
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         temporary = target.with_name(f".chatui-{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("x", encoding="utf-8", newline="") as stream:
@@ -146,17 +143,5 @@ def write_atomically(file: Path, text: str | Iterable[str]) -> None:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
     except (OSError, ValueError) as error:
         raise ChatuiError(say("conversation.file_unwritable", path=file, reason=error)) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a rename to disk, on systems that support it."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -55,6 +55,8 @@ class Player:
 
     Attributes:
         rounds: from the first to the head.
+        start_seconds: start of each round, at normal speed.
+        total_seconds: duration of the replay at normal speed.
         step_count: number of steps.
         steps_done: number of steps played so far.
         is_paused: whether the clock is stopped.
@@ -85,6 +87,8 @@ class Player:
         for times in _round_times(transcript, idle_limit):
             self._starts.append(len(self._times))
             self._times.extend(times)
+        self.start_seconds = [self._times[start] for start in self._starts]
+        self.total_seconds = self._times[-1] if self._times else 0.0
         self.step_count = len(self._times)
         self._ends = [*self._starts[1:], self.step_count]
         self._speed = speed
@@ -127,16 +131,6 @@ class Player:
         if not pieces:
             return each.reply if last else ""
         return "".join(piece.text for piece in pieces[first:last])
-
-    @property
-    def start_seconds(self) -> list[float]:
-        """Start of each round, at normal speed."""
-        return [self._times[start] for start in self._starts]
-
-    @property
-    def total_seconds(self) -> float:
-        """Duration of the replay at normal speed."""
-        return self._times[-1] if self._times else 0.0
 
     @property
     def at_seconds(self) -> float:

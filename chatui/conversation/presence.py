@@ -108,8 +108,6 @@ class Presence:
 
     def sweep(self) -> None:
         """Remove the lock files of all processes that ended."""
-        if not self._folder.is_dir():
-            return
         for file in self._folder.glob("*" + _SUFFIX):
             if not self.is_alive(file.stem):
                 self.forget(file.stem)

@@ -191,12 +191,8 @@ class RecordingStore(Store):
             return known
         recorder = TranscriptRecorder(self._free_name()) if self._recorders else self._first
         now = self.transcript(begun.conversation_id)
-        before = replace(
-            now,
-            conversation=replace(now.conversation, head_id=begun.parent_id),
-            rounds=tuple(each for each in now.rounds if each.id != begun.id),
-        )
-        recorder.begin(before)
+        conversation = replace(now.conversation, head_id=begun.parent_id)
+        recorder.begin(replace(now, conversation=conversation, rounds=now.rounds[:-1]))
         self._recorders[begun.conversation_id] = recorder
         return recorder
 
