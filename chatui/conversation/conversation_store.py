@@ -28,14 +28,13 @@ LONGEST_TAG = 40
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
-Connected: TypeAlias = Callable[Concatenate[sqlite3.Connection, P], Result]
-StoreMethod: TypeAlias = Callable[Concatenate["ConversationStore", P], Result]
 S = TypeVar("S", bound="ConversationStore")
+Method: TypeAlias = Callable[Concatenate[S, P], Result]
+ConnectedMethod: TypeAlias = Callable[Concatenate[S, sqlite3.Connection, P], Result]
+Connected: TypeAlias = Callable[Concatenate[sqlite3.Connection, P], Result]
 
 
-def reads(
-    method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
-) -> Callable[Concatenate[S, P], Result]:
+def reads(method: ConnectedMethod[S, P, Result]) -> Method[S, P, Result]:
     """Make a method of the store from one that reads through a connection, in one transaction."""
 
     @wraps(method)
@@ -46,9 +45,7 @@ def reads(
     return call
 
 
-def writes(
-    method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
-) -> Callable[Concatenate[S, P], Result]:
+def writes(method: ConnectedMethod[S, P, Result]) -> Method[S, P, Result]:
     """Make a method of the store from one that writes through a connection, in one transaction.
 
     It runs in the writing thread.
@@ -61,14 +58,12 @@ def writes(
     return call
 
 
-def read_by(function: Connected[P, Result]) -> StoreMethod[P, Result]:
+def read_by(function: Connected[P, Result]) -> Method[ConversationStore, P, Result]:
     """Make a method of the store from a function that reads through a connection."""
     return reads(lambda _, db, *args, **kwargs: function(db, *args, **kwargs))
 
 
-def written_by(
-    function: Connected[P, Result],
-) -> StoreMethod[P, Result]:
+def written_by(function: Connected[P, Result]) -> Method[ConversationStore, P, Result]:
     """Make a method of the store from a function that writes through a connection."""
     return writes(lambda self, db, *args, **kwargs: function(db, *args, **kwargs))
 

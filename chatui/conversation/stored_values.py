@@ -73,6 +73,7 @@ _NOT_STORED = ("version", "versions", "damaged")
 ROUND_COLUMNS = [
     each.name for each in fields(Round) if each.name not in (*ROUND_KEYS, *_NOT_STORED)
 ]
+_ROUND = (*ROUND_KEYS, *ROUND_COLUMNS, "version", "versions")
 _ENCODERS = [(ROUND_COLUMNS.index(name), encode) for name, (encode, _) in _CODECS.items()]
 _get_columns = attrgetter(*ROUND_COLUMNS)
 
@@ -86,8 +87,13 @@ def encode_round(round_: Round) -> list[Any]:
     return values
 
 
-def decode_round(values: dict[str, Any]) -> Round:
-    """Convert a row to a round; :attr:`Round.damaged` names the columns that were skipped."""
+def decode_round(row: Iterable[Any]) -> Round:
+    """Convert a row to a round; :attr:`Round.damaged` names the columns that were skipped.
+
+    Args:
+        row: :data:`ROUND_KEYS`, :data:`ROUND_COLUMNS`, version and count of versions.
+    """
+    values = dict(zip(_ROUND, row, strict=True))
     for name, (_, decode) in _CODECS.items():
         if values[name] is not None:
             try:

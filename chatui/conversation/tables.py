@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from chatui.conversation import search_index
+from chatui.conversation import search_index, stored_values
 from chatui.conversation.rounds import (
     Conversation,
     Piece,
@@ -18,23 +18,10 @@ from chatui.conversation.rounds import (
     Transcript,
     conversation_title,
 )
-from chatui.conversation.stored_values import (
-    ROUND_COLUMNS,
-    ROUND_KEYS,
-    decode_conversation,
-    decode_pieces,
-    decode_prompt,
-    decode_round,
-    encode_pieces,
-    encode_prompt,
-    encode_round,
-    encode_tags,
-    encode_text,
-)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-_COLUMNS = (*ROUND_KEYS, *ROUND_COLUMNS)
+_COLUMNS = (*stored_values.ROUND_KEYS, *stored_values.ROUND_COLUMNS)
 _INSERT_ROUND = (
     f"INSERT INTO rounds ({', '.join(_COLUMNS)}, depth, writer, indexed)"
     f" VALUES ({', '.join('?' * (len(_COLUMNS) + 3))})"
@@ -95,7 +82,7 @@ def rounds_to(db: sqlite3.Connection, conversation_id: int, head_id: int | None)
 
 def _as_round(db: sqlite3.Connection, row: tuple[Any, ...]) -> Round:
     """Convert a row to a round; the reply of a streaming round is joined from its pieces."""
-    found = decode_round(dict(zip((*_COLUMNS, "version", "versions"), row, strict=True)))
+    found = stored_values.decode_round(row)
     if found.state != "streaming":
         return found
     return replace(found, reply="".join(piece.text for piece in pieces(db, found.id)))
@@ -116,7 +103,7 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     parent = db.execute("SELECT cast(depth AS INTEGER) FROM rounds WHERE id = ?", (parent_id,))
     (depth,) = parent.fetchone() or (0,)
     keys = (None, begun.conversation_id, parent_id, begun.corrects_id)
-    values = (*keys, *encode_round(begun), depth + 1, writer, False)
+    values = (*keys, *stored_values.encode_round(begun), depth + 1, writer, False)
     id_ = db.execute(_INSERT_ROUND, values).lastrowid
     assert id_ is not None
     return id_
@@ -143,12 +130,13 @@ def insert_conversations(db: sqlite3.Connection, added: Iterable[Transcript]) ->
         for each in rounds:
             depths[each.id] = depth = depths[each.parent_id] + 1
             keys = (ids[each.id], id_, ids.get(each.parent_id), ids.get(each.corrects_id))
-            round_rows.append((*keys, *encode_round(each), depth, "", False))
+            round_rows.append((*keys, *stored_values.encode_round(each), depth, "", False))
         pieces.append((ids, whole.pieces))
         title = conversation_title(conversation.title, rounds[0].query if rounds else "")
         times = (conversation.created_at, conversation.updated_at)
-        flags = (conversation.pinned, conversation.archived, encode_tags(conversation.tags))
-        rows.append((id_, encode_text(title), *times, *flags))
+        tags = stored_values.encode_tags(conversation.tags)
+        flags = (conversation.pinned, conversation.archived, tags)
+        rows.append((id_, stored_values.encode_text(title), *times, *flags))
         heads.append((ids.get(conversation.head_id), id_))
     insert = (
         "INSERT INTO conversations (id, title, created_at, updated_at, pinned, archived, tags)"
@@ -178,7 +166,7 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
         ChatuiError: there is no such round.
     """
     search_index.unindex(db, "id = ?", ended.id)
-    row = dict(zip(ROUND_COLUMNS, encode_round(ended), strict=True))
+    row = dict(zip(stored_values.ROUND_COLUMNS, stored_values.encode_round(ended), strict=True))
     del row["rating"], row["note"]
     columns = ", ".join(f"{name} = ?" for name in row)
     _change(db, ended.id, f"UPDATE rounds SET {columns} WHERE id = ?", *row.values(), ended.id)
@@ -193,7 +181,7 @@ def rate(
     Raises:
         ChatuiError: there is no such round.
     """
-    stored = None if note is None else encode_text(note)
+    stored = None if note is None else stored_values.encode_text(note)
     update = "UPDATE rounds SET rating = coalesce(?, rating), note = coalesce(?, note) WHERE id = ?"
     _change(db, round_id, update, rating, stored, round_id)
     return get_round(db, round_id)
@@ -215,7 +203,7 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
     Raises:
         ChatuiError: there is no such round.
     """
-    if data := encode_pieces(batch):
+    if data := stored_values.encode_pieces(batch):
         insert = (
             "INSERT INTO pieces (round_id, batch, data) SELECT ?1,"
             " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2"
@@ -226,7 +214,7 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
 def pieces(db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:
     """Return the pieces of a round in order."""
     batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
-    return tuple(piece for (data,) in batches.fetchall() for piece in decode_pieces(data))
+    return tuple(piece for (data,) in batches for piece in stored_values.decode_pieces(data))
 
 
 def save_prompt(db: sqlite3.Connection, round_id: int, prompt: RenderedPrompt) -> None:
@@ -236,13 +224,13 @@ def save_prompt(db: sqlite3.Connection, round_id: int, prompt: RenderedPrompt) -
         ChatuiError: there is no such round.
     """
     insert = "INSERT OR REPLACE INTO prompts VALUES (?, ?)"
-    _change(db, round_id, insert, round_id, encode_prompt(prompt))
+    _change(db, round_id, insert, round_id, stored_values.encode_prompt(prompt))
 
 
 def prompt(db: sqlite3.Connection, round_id: int) -> RenderedPrompt | None:
     """Return the prompt of a round; None if none was saved, or it is damaged."""
     row = db.execute("SELECT data FROM prompts WHERE round_id = ?", (round_id,)).fetchone()
-    return decode_prompt(row[0]) if row else None
+    return stored_values.decode_prompt(row[0]) if row else None
 
 
 def conversations_where(
@@ -264,13 +252,13 @@ def conversations_where(
         f" WHERE {condition} ORDER BY {order} LIMIT ?",
         (*values, limit),
     )
-    return [decode_conversation(row) for row in rows.fetchall()]
+    return [stored_values.decode_conversation(row) for row in rows.fetchall()]
 
 
 def insert_conversation(db: sqlite3.Connection, title: str, created_at: float) -> int:
     """Insert a conversation without rounds and return its id."""
     insert = "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)"
-    id_ = db.execute(insert, (encode_text(title), created_at, created_at)).lastrowid
+    id_ = db.execute(insert, (stored_values.encode_text(title), created_at, created_at)).lastrowid
     assert id_ is not None
     return id_
 

@@ -57,50 +57,64 @@ class _OpenRound(msgspec.Struct, frozen=True):
     last: str = ""
 
 
-RawMessage: TypeAlias = tuple[str, "str | None", Any]
-"""The id and parent of a message, and the message in its program's format."""
-
-Said: TypeAlias = tuple[Speaker, str, float, str]
-"""The role, text, time and model of an :class:`ImportedMessage`."""
+Said: TypeAlias = tuple[Speaker, str, Any, Any]
+"""The role and text of a message, and its time and model as its program stores them."""
 
 
 def parse_conversation(
-    raw: Iterable[RawMessage],
+    raw: Iterable[tuple[Any, Any]],
+    parent_key: str,
     parse: Callable[[Any], Said | None],
-    *,
+    title: Any,
+    created_at: Any = None,
+    updated_at: Any = None,
+    current: Any = None,
     unread: int = 0,
-    **about: Any,
 ) -> Transcript:
     """Convert messages in another program's format to a conversation.
 
     Messages that cannot be read are skipped and counted; the messages after them are kept.
 
     Args:
-        raw: the messages; versions of a message are in order.
+        raw: ids and messages; versions of a message are in order.
+        parent_key: the key of a message's parent.
         parse: converts a message, or returns None to skip it; may raise AttributeError, KeyError,
             TypeError and InvalidRecord.
-        unread, about: passed to :func:`build_conversation`.
+        title, created_at, updated_at, current: as the program stores them.
+        unread: as for :func:`build_conversation`.
 
     Raises:
         InvalidRecord: no message has text.
     """
     messages: list[ImportedMessage] = []
-    for id, parent, message in raw:
+    for id, message in raw:
+        parent = message.get(parent_key) if isinstance(message, dict) else None
+        place = text_of(id), text_of(parent) or None
         try:
             said = parse(message)
         except (AttributeError, KeyError, TypeError, InvalidRecord):
             unread, said = unread + 1, None
-        messages.append(ImportedMessage(id, parent, *(said or (None,))))
-    return build_conversation(messages, unread=unread, **about)
+        if said is None:
+            messages.append(ImportedMessage(*place, None))
+        else:
+            role, text, at, model = said
+            messages.append(ImportedMessage(*place, role, text, epoch_seconds(at), text_of(model)))
+    return build_conversation(
+        messages,
+        text_of(title),
+        epoch_seconds(created_at),
+        epoch_seconds(updated_at),
+        text_of(current),
+        unread,
+    )
 
 
 def build_conversation(
     messages: Iterable[ImportedMessage],
-    *,
     title: str = "",
     created_at: float = 0.0,
     updated_at: float = 0.0,
-    current: str | None = None,
+    current: str = "",
     unread: int = 0,
 ) -> Transcript:
     """Convert a tree of messages to a conversation.
@@ -140,8 +154,8 @@ def build_conversation(
         raise InvalidRecord(say("import.no_messages"))
     # Messages in a cycle are not reached.
     while current in reached and current not in numbers:
-        current = children[current][-1] if current in children else None
-    head = numbers.get(current or "", len(rounds))
+        current = children[current][-1] if current in children else ""
+    head = numbers.get(current, len(rounds))
     created = created_at or rounds[0].started_at
     updated = max(updated_at, created, max(each.started_at for each in rounds))
     about = Conversation(

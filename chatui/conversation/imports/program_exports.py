@@ -29,12 +29,7 @@ from typing import Any, TypeVar
 
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedMessage,
-    RawMessage,
     Said,
-    Speaker,
-    build_conversation,
-    epoch_seconds,
     parse_conversation,
     parse_speaker,
     text_of,
@@ -49,13 +44,8 @@ DATABASE_MAGIC = b"SQLite format 3\0"
 _TREE_KEYS = frozenset(("mapping", "messages", "history", "chat"))
 """Every record with a message tree has one of these keys."""
 
-_AUTHORS: dict[str, Speaker] = {
-    "me": "user",
-    "user": "user",
-    "ollama": "assistant",
-    "assistant": "assistant",
-}
-"""The authors' names in older and newer versions of oterm."""
+_OTERM_AUTHORS = {"me": "user", "ollama": "assistant"}
+"""Names of speakers in older versions of oterm."""
 
 _SKIPPED_TYPES = ("reasoning_recap", "user_editable_context", "model_editable_context")
 _REASONING_KEYS = ("reasoningContent", "reasoning_content", "thinking")
@@ -95,21 +85,10 @@ def _tree(holder: Mapping[str, Any], name: str, kind: type[Kind], shown: str = "
     return found
 
 
-def _field(message: Any, name: str) -> str | None:
-    """Return the id in a field of a message; None if there is none."""
-    return text_of(message.get(name)) or None if isinstance(message, dict) else None
-
-
 def _read_chatgpt(record: Mapping[str, Any]) -> Transcript:
-    mapping = _tree(record, "mapping", dict)
-    return parse_conversation(
-        ((id, _field(node, "parent"), node) for id, node in mapping.items()),
-        _chatgpt_message,
-        title=text_of(record.get("title")),
-        created_at=epoch_seconds(record.get("create_time")),
-        updated_at=epoch_seconds(record.get("update_time")),
-        current=text_of(record.get("current_node")),
-    )
+    get, messages = record.get, _tree(record, "mapping", dict).items()
+    about = get("title"), get("create_time"), get("update_time"), get("current_node")
+    return parse_conversation(messages, "parent", _chatgpt_message, *about)
 
 
 def _chatgpt_message(node: Any) -> Said | None:
@@ -123,12 +102,8 @@ def _chatgpt_message(node: Any) -> Said | None:
     is_hidden = metadata.get("is_visually_hidden_from_conversation")
     if is_hidden or (role not in ("user", "assistant") and not is_output):
         return None
-    return (
-        "user" if role == "user" else "assistant",
-        _chatgpt_text(content),
-        epoch_seconds(message.get("create_time")),
-        text_of(metadata.get("model_slug")),
-    )
+    at, model = message.get("create_time"), metadata.get("model_slug")
+    return "user" if role == "user" else "assistant", _chatgpt_text(content), at, model
 
 
 def _chatgpt_text(content: Mapping[str, Any]) -> str:
@@ -161,33 +136,21 @@ def _chatgpt_part(part: Any) -> str:
 
 
 def _read_llama_page(record: Mapping[str, Any]) -> Transcript:
-    about = record["conv"]
-    nodes = [
-        (_field(message, "id"), _field(message, "parent"), message)
-        for message in _tree(record, "messages", list)
-    ]
-    known = [(id, parent, message) for id, parent, message in nodes if id is not None]
-    return parse_conversation(
-        known,
-        _message,
-        title=text_of(about.get("name")),
-        updated_at=epoch_seconds(about.get("lastModified")),
-        current=text_of(about.get("currNode")),
-        unread=len(nodes) - len(known),
-    )
+    messages = _tree(record, "messages", list)
+    nodes = [(each.get("id"), each) for each in messages if isinstance(each, dict)]
+    known = [(id, each) for id, each in nodes if text_of(id)]
+    get, unread = record["conv"].get, len(messages) - len(known)
+    about = get("name"), None, get("lastModified"), get("currNode"), unread
+    return parse_conversation(known, "parent", _message, *about)
 
 
 def _read_open_webui(record: Mapping[str, Any], chat: Mapping[str, Any]) -> Transcript:
     history = chat["history"]
-    found = _tree(history, "messages", dict, "history.messages")
-    return parse_conversation(
-        ((id, _field(message, "parentId"), message) for id, message in found.items()),
-        _message,
-        title=text_of(record.get("title")) or text_of(chat.get("title")),
-        created_at=epoch_seconds(record.get("created_at")) or epoch_seconds(chat.get("timestamp")),
-        updated_at=epoch_seconds(record.get("updated_at")),
-        current=text_of(history.get("currentId")),
-    )
+    messages = _tree(history, "messages", dict, "history.messages").items()
+    title = record.get("title") or chat.get("title")
+    times = record.get("created_at") or chat.get("timestamp"), record.get("updated_at")
+    about = title, *times, history.get("currentId")
+    return parse_conversation(messages, "parentId", _message, *about)
 
 
 def _message(message: Any) -> Said | None:
@@ -203,12 +166,12 @@ def _message(message: Any) -> Said | None:
         if found := _DETAILS.match(text):
             thoughts, text = _QUOTE_MARK.sub("", found[1]), text[found.end() :]
         text = with_thoughts(thoughts, text)
-    return role, text, epoch_seconds(message.get("timestamp")), text_of(message.get("model"))
+    return role, text, message.get("timestamp"), message.get("model")
 
 
 def _read_lm_studio(record: Mapping[str, Any], messages: list[Any]) -> Transcript:
     unread = 0
-    nodes: list[RawMessage] = []
+    nodes: list[tuple[str, Any]] = []
     parent: str | None = None
     for place, message in enumerate(messages):
         versions = message.get("versions") if isinstance(message, dict) else None
@@ -217,39 +180,32 @@ def _read_lm_studio(record: Mapping[str, Any], messages: list[Any]) -> Transcrip
             continue
         selected = message.get("currentlySelected")
         is_place = isinstance(selected, int) and 0 <= selected < len(versions)
-        nodes += [(f"{place}.{number}", parent, version) for number, version in enumerate(versions)]
+        for number, version in enumerate(versions):
+            nodes.append((f"{place}.{number}", {"parent": parent, "version": version}))
         parent = f"{place}.{selected if is_place else 0}"
-    return parse_conversation(
-        nodes,
-        _lm_studio_message,
-        title=text_of(record.get("name")),
-        created_at=epoch_seconds(record.get("createdAt")),
-        current=parent,
-        unread=unread,
-    )
+    about = record.get("name"), record.get("createdAt"), None, parent, unread
+    return parse_conversation(nodes, "parent", _lm_studio_message, *about)
 
 
-def _lm_studio_message(version: Mapping[str, Any]) -> Said | None:
+def _lm_studio_message(node: Mapping[str, Any]) -> Said | None:
+    version = node["version"]
     role = parse_speaker(version["role"])
     if role is None:
         return None
-    steps = version.get("steps", [version]) if version.get("type") == "multiStep" else [version]
-    thoughts: list[str] = []
-    said: list[str] = []
-    for step in steps:
-        if step.get("type") not in ("contentBlock", "singleStep"):
-            continue
-        text = "".join(
-            part["text"] for part in step["content"] if isinstance(part.get("text"), str)
-        )
-        style = step.get("style")
-        is_thought = isinstance(style, dict) and style.get("type") == "thinking"
-        (thoughts if is_thought else said).append(text)
-    if not said and not thoughts:
+    is_several = version.get("type") == "multiStep"
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for step in version.get("steps", [version]) if is_several else [version]:
+        if step.get("type") in ("contentBlock", "singleStep"):
+            style = step.get("style")
+            is_thought = isinstance(style, dict) and style.get("type") == "thinking"
+            texts = (part.get("text") for part in step["content"])
+            parts[is_thought].append("".join(text for text in texts if isinstance(text, str)))
+    if not any(parts.values()):
         raise InvalidRecord(say("import.no_messages"))
     sender = version.get("senderInfo")
     model = sender.get("senderName") if isinstance(sender, dict) else None
-    return role, with_thoughts("\n\n".join(thoughts), "\n\n".join(said)), 0.0, text_of(model)
+    thoughts, said = ("\n\n".join(parts[is_thought]) for is_thought in (True, False))
+    return role, with_thoughts(thoughts, said), None, model
 
 
 def read_oterm(file: Path) -> Iterator[Transcript | InvalidRecord]:
@@ -270,15 +226,17 @@ def read_oterm(file: Path) -> Iterator[Transcript | InvalidRecord]:
 
 
 def _read_oterm_chat(db: sqlite3.Connection, id: int, name: str, model: str) -> Transcript:
-    rows = db.execute("SELECT id, author, text FROM message WHERE chat_id = ? ORDER BY id", (id,))
-    unread = 0
-    parent: str | None = None
-    messages = []
-    for number, author, text in rows:
-        speaker = _AUTHORS.get(author)
-        if speaker is None or not isinstance(text, str):
-            unread += author != "system"
-            continue
-        messages.append(ImportedMessage(str(number), parent, speaker, text, model=model))
-        parent = str(number)
-    return build_conversation(messages, title=name, unread=unread)
+    select = "SELECT author, text FROM message WHERE chat_id = ? ORDER BY id"
+    rows = enumerate(db.execute(select, (id,)), 1)
+    nodes = [(at, {"parent": at - 1, "row": row, "model": model}) for at, row in rows]
+    return parse_conversation(nodes, "parent", _oterm_message, name)
+
+
+def _oterm_message(node: Mapping[str, Any]) -> Said | None:
+    author, text = node["row"]
+    role = parse_speaker(_OTERM_AUTHORS.get(author, author))
+    if author == "system":
+        return None
+    if role is None or not isinstance(text, str):
+        raise TypeError
+    return role, text, None, node["model"]
