@@ -76,15 +76,9 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
         return conversation_id
     pieces = whole.pieces.get(point.round.id, ())[: point.pieces]
     is_whole = point.pieces > len(pieces)
-    begun = store.add_round(
-        conversation_id,
-        of_store.parent_id,
-        of_store.query,
-        of_store.model,
-        of_store.format,
-        of_store.sampling,
-        of_store.seed,
-    )
+    asked = of_store.parent_id, of_store.query, of_store.model, of_store.format
+    known = conversation_id, *asked, of_store.sampling, of_store.seed
+    begun = store.add_round(*known)
     ended = replace(
         begun,
         state="stopped",

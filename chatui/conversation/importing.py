@@ -8,7 +8,13 @@ from pathlib import Path
 
 from chatui.conversation.conversation_files import ConversationFiles, SkippedRecord
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.rounds import Conversation, Round, Transcript, conversation_title
+from chatui.conversation.rounds import (
+    Conversation,
+    Round,
+    RoundState,
+    Transcript,
+    conversation_title,
+)
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
@@ -110,17 +116,9 @@ def _key(conversation: Conversation) -> tuple[str, float, float]:
 
 def _transcript_from_dialogue(dialogue: Dialogue, at: float) -> Transcript:
     """Convert a dialogue to a transcript dated ``at``, in seconds since the epoch."""
-    rounds = tuple(
-        Round(
-            number,
-            0,
-            number - 1 or None,
-            query,
-            reply,
-            "stopped" if number - 1 in dialogue.unfinished else "done",
-            started_at=at,
-        )
-        for number, (query, reply) in enumerate(dialogue.rounds, 1)
-    )
+    rounds = []
+    for number, said in enumerate(dialogue.rounds, 1):
+        state: RoundState = "stopped" if number - 1 in dialogue.unfinished else "done"
+        rounds.append(Round(number, 0, number - 1 or None, *said, state, started_at=at))
     about = Conversation(0, "", at, at, len(rounds), len(rounds) or None)
-    return Transcript(about, rounds)
+    return Transcript(about, tuple(rounds))

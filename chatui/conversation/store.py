@@ -203,17 +203,9 @@ class Store(ConversationStore):
             id_ = tables.insert_conversation(db, conversation_title("", query), now)
         else:
             id_ = tables.get_conversation(db, conversation_id).id
+        by = model, format, None, seed, sampling or {}
         begun = Round(
-            0,
-            id_,
-            parent_id,
-            query,
-            model=model,
-            format=format,
-            seed=seed,
-            sampling=sampling or {},
-            started_at=now,
-            corrects_id=corrects_id,
+            0, id_, parent_id, query, "", "streaming", *by, started_at=now, corrects_id=corrects_id
         )
         round_id = tables.insert_round(db, begun, self._presence.announce())
         values = (round_id, now, id_)

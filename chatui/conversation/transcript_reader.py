@@ -238,20 +238,16 @@ class _TranscriptBuilder:
                     seconds=pieces[-1].at_seconds if pieces else 0.0,
                 )
         header = self._header
-        updated_at = header.updated_at
-        first = next(iter(self._rounds.values()), None)
+        start, updated_at = header.start, header.updated_at
+        rounds, others = tuple(self._rounds.values()), tuple(self._others)
         conversation = Conversation(
             0,
-            header.title or (title_from_query(first.query) if first else ""),
-            header.start if header.created_at is None else header.created_at,
-            header.start + self._last_time if updated_at is None else updated_at,
-            len(path_to(self._rounds, self._head)),
-            self._head,
-            pinned=header.pinned,
-            archived=header.archived,
-            tags=header.tags,
+            header.title or (title_from_query(rounds[0].query) if rounds else ""),
+            start if header.created_at is None else header.created_at,
+            start + self._last_time if updated_at is None else updated_at,
+            *(len(path_to(self._rounds, self._head)), self._head, False, ""),
+            *(header.pinned, header.archived, header.tags),
         )
-        rounds, others = tuple(self._rounds.values()), tuple(self._others)
         return Transcript(conversation, rounds, self._packed, self._prompts, others)
 
 

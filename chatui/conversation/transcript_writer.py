@@ -26,20 +26,9 @@ def to_lines(transcript: Transcript, *, is_open: bool = False) -> Iterator[str]:
     """
     maker = EventMaker(transcript)
     about = transcript.conversation
-    yield to_line(
-        Header(
-            FORMAT,
-            VERSION,
-            maker.start,
-            __version__,
-            about.title,
-            about.created_at,
-            None if is_open else about.updated_at,
-            about.pinned,
-            about.archived,
-            about.tags,
-        )
-    )
+    times = about.created_at, None if is_open else about.updated_at
+    known = about.title, *times, about.pinned, about.archived, about.tags
+    yield to_line(Header(FORMAT, VERSION, maker.start, __version__, *known))
     others = sorted((_renumbered(each, maker.numbers) for each in transcript.others), key=_time)
     for each in heapq.merge(others, _events(transcript, maker), key=_time):
         yield to_line(each)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatui.conversation.dialogues import ROLES, InvalidRecord
-from chatui.conversation.rounds import Conversation, Round, Transcript, path_to
+from chatui.conversation.rounds import Conversation, Round, RoundState, Transcript, path_to
 from chatui.locales import say
 
 _LONGEST_REPLY_SECONDS = 3600.0
@@ -186,24 +186,18 @@ def _add_round(open_round: _OpenRound, rounds: list[Round], numbers: dict[str, i
     known = numbers.get(open_round.last)
     if known is not None:
         return known
+    started_at = open_round.asked_at or open_round.replied_at
     seconds = open_round.replied_at - open_round.asked_at
-    has_times = open_round.replied_at and open_round.asked_at
-    rounds.append(
-        Round(
-            len(rounds) + 1,
-            0,
-            open_round.parent,
-            open_round.query or "",
-            "\n\n".join(open_round.replies),
-            "done" if open_round.replies else "stopped",
-            open_round.model,
-            started_at=open_round.asked_at or open_round.replied_at,
-            seconds=seconds if has_times and 0 < seconds < _LONGEST_REPLY_SECONDS else 0.0,
-        )
-    )
+    if not open_round.asked_at or not 0 < seconds < _LONGEST_REPLY_SECONDS:
+        seconds = 0.0
+    number = len(rounds) + 1
+    said = open_round.query or "", "\n\n".join(open_round.replies)
+    state: RoundState = "done" if open_round.replies else "stopped"
+    about = open_round.parent, *said, state, open_round.model
+    rounds.append(Round(number, 0, *about, started_at=started_at, seconds=seconds))
     if open_round.last:
-        numbers[open_round.last] = len(rounds)
-    return len(rounds)
+        numbers[open_round.last] = number
+    return number
 
 
 def parse_speaker(name: Any) -> Speaker | None:
