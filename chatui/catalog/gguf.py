@@ -23,7 +23,6 @@ class GgufHeader:
 
     Attributes:
         architecture: e.g. "llama", "qwen3", "gemma3".
-        name: the model's name; may be empty.
         context_limit: tokens; None if not stated.
         cache: size of the KV cache, including the attention scores that llama.cpp allocates.
         has_chat_template: whether the file holds a chat template.
@@ -32,7 +31,6 @@ class GgufHeader:
     """
 
     architecture: str
-    name: str
     context_limit: int | None
     cache: CacheSize
     has_chat_template: bool
@@ -86,7 +84,6 @@ def read_gguf(file: Path) -> GgufHeader | None:
     window = model_values.get("context_length")
     return GgufHeader(
         architecture=architecture,
-        name=str(values.get("general.name") or ""),
         context_limit=window if isinstance(window, int) else None,
         cache=_cache_size(model_values),
         has_chat_template=bool(values.get("tokenizer.chat_template")),

@@ -61,7 +61,7 @@ def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
     snapshots, wanted = repository / "snapshots", revision or branch
     try:
         commit = (repository / "refs" / wanted).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         commit = wanted
     if commit and is_folder(snapshots / commit):
         return snapshots / commit

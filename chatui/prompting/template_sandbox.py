@@ -22,6 +22,7 @@ from chatui.locales import say
 _MOST_STEPS = 5_000_000
 _MOST_CHARACTERS = 100_000_000
 _MOST_BITS = 1000
+_SEQUENCES = (str, list, tuple)
 
 
 class _Generation(ext.Extension):
@@ -77,20 +78,26 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         return render
 
+    def call(self, context: Any, called: Any, /, *args: Any, **named: Any) -> Any:
+        """Call a function, a method or a macro, and count it."""
+        self._take_step(0)
+        return super().call(context, called, *args, **named)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute an operator's result, unless it would be too large."""
         if operator == "**" and isinstance(right, int):
             self._take_step(right, _MOST_BITS)
-        for text, times in ((left, right), (right, left)) if operator == "*" else ():
-            if isinstance(text, str | list | tuple) and isinstance(times, int):
-                self._take_step(len(text) * times)
+        elif operator == "*":
+            for text, times in ((left, right), (right, left)):
+                if isinstance(text, _SEQUENCES) and isinstance(times, int):
+                    self._take_step(len(text) * times)
         return self._measured(super().call_binop(context, operator, left, right))
 
     def _measured(self, value: Any) -> Any:
-        if isinstance(value, int):
-            self._take_step(value.bit_length(), _MOST_BITS)
-        elif isinstance(value, str | list | tuple):
+        if isinstance(value, _SEQUENCES):
             self._take_step(len(value))
+        elif isinstance(value, int):
+            self._take_step(value.bit_length(), _MOST_BITS)
         return value
 
     def _counted(self, items: Iterable[Any]) -> Iterator[Any]:

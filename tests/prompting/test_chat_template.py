@@ -143,6 +143,8 @@ ENDLESS = {
     "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "letters": "{% for i in 'x' * 9999 %}{% for j in 'x' * 9999 %}{% endfor %}{% endfor %}",
     "output": "{% set s = 'x' * 10**6 %}{% for i in range(9999) %}{{ s }}{% endfor %}",
+    "calls": "{% macro m(n) %}{{ n and m(n - 1) ~ m(n - 1) }}{% endmacro %}{{ m(60) }}",
+    "tree": ("{% for i in [1, 2] recursive %}{{ loop([1, 2]) if loop.depth < 60 }}{% endfor %}"),
     "recursion": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
 }
 
