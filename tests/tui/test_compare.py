@@ -13,10 +13,9 @@ from textual.widgets import Static
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.tui.comparison import Column
-from chatui.tui.screens.compare import ColumnView, CompareScreen
+from chatui.tui.screens.compare import ColumnView, ComparedReply, CompareScreen
 from chatui.tui.screens.variant_picker import VariantPicker, typed_variant
 from chatui.tui.setting_changes import NO_CHANGES
-from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.wrapping import Span, overlay_spans
 
 OTHER = ModelSpec("other", "/models/other")

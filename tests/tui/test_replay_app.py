@@ -10,9 +10,8 @@ from textual.pilot import Pilot
 from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.readable import duration
-from chatui.tui.screens.replay_screen import ReplayApp, ReplayScreen
+from chatui.tui.screens.replay_screen import ReplayApp, ReplayScreen, Timeline
 from chatui.tui.widgets.conversation_view import ConversationView
-from chatui.tui.widgets.timeline import Timeline
 
 ROUNDS = (
     Round(1, 0, None, "写诗", "床前明月光", "done", "诗友", started_at=1000, seconds=4),

@@ -3,30 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events
+from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.events import Click, Resize
+from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from chatui.conversation.playback import Player, ReplayPoint, ReplayStep
 from chatui.conversation.rounds import Round
+from chatui.locales import say
+from chatui.readable import duration
 from chatui.text import one_line, plain_text, without_surrogates
 from chatui.tui import themes
 from chatui.tui.screens import SHORT_BELOW_ROWS
 from chatui.tui.widgets.conversation_view import ConversationView
-from chatui.tui.widgets.timeline import Timeline
+from chatui.tui.widgets.key_line import fitting_keys
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 _FRAMES_PER_SECOND = 30
 _MAX_APPENDED_STEPS = 500
 """Longer jumps rebuild the conversation."""
+_LEAST_BAR_CELLS = 10
+
+
+class Timeline(Widget):
+    """Shows a player's position; a click on the bar seeks. Call ``refresh`` to update it."""
+
+    auto_links = False
+
+    @dataclass
+    class Jumped(Message):
+        """The user clicked the bar.
+
+        Attributes:
+            share: the clicked position, from 0 (start) to 1 (end).
+        """
+
+        share: float
+
+    def __init__(self, player: Player) -> None:
+        super().__init__()
+        self._player = player
+        self._starts = player.start_seconds
+        self._bar = (0, 0)
+
+    def render(self) -> Content:
+        player = self._player
+        mark = "‖" if player.is_paused else "■" if player.is_over else "▶"
+        at, total = player.at_seconds, player.total_seconds
+        before = f"{mark} {duration(int(at))} / {duration(int(total))} "
+        rounds = say("tui.replay.rounds", done=player.rounds_begun(), rounds=len(self._starts))
+        behind = f" {player.speed:g}× · {rounds}"
+        room = self.size.width - cell_len(before) - cell_len(behind)
+        keys = fitting_keys(say("tui.replay.keys"), room - 3 * _LEAST_BAR_CELLS)
+        if keys.cell_length > room - _LEAST_BAR_CELLS:
+            keys = Content()
+        cells = max(0, room - keys.cell_length - 2)
+        self._bar = (cell_len(before), cells)
+        played, left = self._cells(at, total, cells)
+        return Content.assemble(
+            before,
+            Content.styled(played, "$accent"),
+            Content.styled(left, "$foreground-muted"),
+            behind,
+            "  ",
+            keys,
+        )
+
+    def _cells(self, at: float, total: float, cells: int) -> tuple[str, str]:
+        """Return the played and the remaining part of the bar, with a mark for each round."""
+        starts = {min(cells - 1, int(start / total * cells)) for start in self._starts if total}
+        bar = "".join("┿" if cell in starts else "━" for cell in range(cells))
+        reached = round(at / total * cells) if total else cells
+        return bar[:reached], bar[reached:].replace("━", "─").replace("┿", "┼")
+
+    def on_click(self, event: Click) -> None:
+        start, cells = self._bar
+        # The event's x counts the widget's padding.
+        place = event.x - self.gutter.left - start
+        if cells and 0 <= place < cells:
+            self.post_message(self.Jumped(place / max(1, cells - 1)))
 
 
 class ReplayScreen(Screen["ReplayPoint | None"]):
@@ -38,9 +104,7 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
         frames: the number of updates so far.
     """
 
-    DEFAULT_CSS = """
-    ReplayScreen #title { height: 1; padding: 0 2; color: $text-muted; background: $surface; }
-    """
+    CSS_PATH = "replay_screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "tui.replay.pause"),
         Binding("right,full_stop", "step(1)", "tui.replay.token_after"),
@@ -79,7 +143,7 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
         self.player.seek(0.0)
         self.set_interval(1 / _FRAMES_PER_SECOND, self.show_what_is_due)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short")
 
     @property
