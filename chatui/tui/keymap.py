@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any
 
 from textual.app import App
@@ -17,16 +18,10 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import Keys
 
-from chatui import locales
+from chatui import locales, tui
 from chatui.locales import say
 from chatui.text import in_quotes
 
-_SCREENS = (
-    *("adapter_picker", "chat", "compare", "help", "model_picker", "picker"),
-    *("questions", "replay_screen", "tree_map", "variant_picker"),
-)
-"""Screen modules that, with the panels, import every class with bindings."""
-_PANELS = ("find_bar", "token_panel", "settings_panel", "side_bar")
 _KEY_NAMES = {key.value for key in Keys}
 _MODIFIERS = {"ctrl", "alt", "shift", "super", "meta", "hyper"}
 _rebound: dict[str, str] = {}
@@ -49,8 +44,9 @@ def rebind(app: App[Any], wanted: Mapping[str, object]) -> list[str]:
     Returns:
         A sentence for each wrong binding, which is skipped.
     """
-    for module in (*(f"screens.{name}" for name in _SCREENS), *(f"widgets.{p}" for p in _PANELS)):
-        import_module(f"chatui.tui.{module}")
+    # Textual knows the bindings of imported classes only.
+    for module in walk_packages(tui.__path__, f"{tui.__name__}."):
+        import_module(module.name)
     known: dict[str, set[str]] = {}
     together: list[dict[str, set[str]]] = []
     owners = [each for each in _classes(DOMNode) if each.__module__.startswith("chatui.")]

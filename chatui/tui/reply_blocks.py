@@ -147,7 +147,11 @@ class ReplyBlocks:
 
     def _rebuild(self) -> None:
         """Make the blocks of the parts, and reuse unchanged rows."""
-        before = {(block.part, block.name): block.text for block in self.blocks}
+        before = {
+            (block.part, block.name): block.text
+            for block in self.blocks
+            if block.name != "reply" or self.is_markdown == block.text.IS_MARKDOWN
+        }
         blocks: list[ReplyBlock] = []
         for number, part in enumerate(self._parts):
             text = plain_text(part.text)

@@ -61,11 +61,9 @@ def changes_from_record(recorded: Mapping[str, Any]) -> SettingChanges:
     names, stops, system = (recorded.get(key) for key in ("changed", "stop_strings", "system"))
     sampling = {
         name: recorded[name]
-        for name in (names if isinstance(names, list) else ())
-        if isinstance(name, str)
-        and name in SETTINGS
-        and name in recorded
-        and SETTINGS[name].allows(recorded[name])
+        for name, setting in SETTINGS.items()
+        if isinstance(names, list) and name in names
+        if name in recorded and setting.allows(recorded[name])
     }
     strings = stops if isinstance(stops, list) else []
     window = recorded.get("window")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 from textual.app import App
 from textual.notifications import SeverityLevel
@@ -61,11 +61,11 @@ class TurnsApp(App[None]):
         """Load the model and answer queries; called after the first paint."""
         self.run_worker(self.turns.run(), name="turns", group="turns")
 
-    def tell_user(self, sentence: str, severity: str = "error") -> None:
+    def tell_user(self, sentence: str, severity: SeverityLevel = "error") -> None:
         """Show a sentence for some seconds; "" shows nothing."""
         if sentence:
-            level = cast(SeverityLevel, severity)
-            self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+            words = plain_text(sentence)
+            self.notify(words, severity=severity, timeout=NOTICE_SECONDS, markup=False)
 
     def hint(self, key: str, **values: object) -> None:
         """Show a sentence of the interface as an information; ``values`` fill its placeholders."""

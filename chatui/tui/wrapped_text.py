@@ -21,6 +21,8 @@ class WrappedText:
     CHUNK_CHARACTERS: ClassVar[int] = 5_000
     """Characters read at once, in about five milliseconds."""
 
+    IS_MARKDOWN: ClassVar[bool] = False
+
     def __init__(self, text: str = "", width: int = 80, *, is_complete: bool = False) -> None:
         """
         Args:

@@ -95,6 +95,15 @@ def test_ending_a_long_reply_is_fast(end: str) -> None:
     assert min(costs) < 0.005
 
 
+def test_markdown_is_switched_in_a_reply_with_folded_parts() -> None:
+    reply = "<think>想</think>\n\n# **题**"
+    blocks = ReplyBlocks(reply, 1000, is_markdown=True)
+    assert blocks.text.endswith("\n题")
+    blocks.is_markdown = False
+    blocks.set_text(reply)
+    assert blocks.text.endswith("\n# **题**")
+
+
 def test_a_plain_reply_is_one_block() -> None:
     blocks = ReplyBlocks("", 1000, is_complete=False)
     blocks.append("春风\n")

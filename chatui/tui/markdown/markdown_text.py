@@ -52,6 +52,8 @@ class MarkdownText(WrappedText):
     CHUNK_CHARACTERS: ClassVar[int] = 2_000
     """Characters read at once, in about ten milliseconds."""
 
+    IS_MARKDOWN: ClassVar[bool] = True
+
     def __init__(self, text: str = "", width: int = 80, *, is_complete: bool = True) -> None:
         super().__init__(text, width, is_complete=is_complete)
 

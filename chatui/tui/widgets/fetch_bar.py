@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.events import Click
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.widgets import Static
 from textual.worker import Worker
 
@@ -137,7 +138,7 @@ class FetchBar(Static):
     async def _run(self, download: Download) -> None:
         from chatui.catalog.fetching.fetch import FetchDone, FetchNote, FetchProgress
 
-        severity = "error"
+        severity: SeverityLevel = "error"
         try:
             async with aclosing(download.events) as events:
                 async for event in events:
@@ -155,7 +156,7 @@ class FetchBar(Static):
         except ChatuiError as error:
             self._end(str(error), severity)
 
-    def _end(self, sentence: str, severity: str = "information") -> None:
+    def _end(self, sentence: str, severity: SeverityLevel = "information") -> None:
         self._worker = None
         self.dismiss()
         self.app.tell_user(sentence, severity)
