@@ -20,12 +20,11 @@ from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.token_text import prompt_text, token_table
+from chatui.tui.token_text import CANDIDATE, prompt_text, round_facts, token_details, token_table
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.side_panel import SidePanel
-from chatui.tui.widgets.token_details import CANDIDATE, round_facts, token_details
 from chatui.tui.widgets.token_rows import TokenRows
 
 ALTERNATIVES = 5
