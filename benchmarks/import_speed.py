@@ -32,7 +32,7 @@ print(count, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 IMPORT = """
 import resource, sys, time
 from pathlib import Path
-from chatui.conversation.importing import import_files
+from chatui.conversation.conversation_files import import_files
 from chatui.conversation.store import Store
 store = Store(Path(sys.argv[2]))
 began = time.perf_counter()

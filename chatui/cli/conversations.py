@@ -170,8 +170,12 @@ def export(args: argparse.Namespace) -> int:
 
 def import_(args: argparse.Namespace) -> int:
     """Import conversations of other programs into the history."""
-    from chatui.conversation.conversation_files import IMPORT_SUFFIXES, expand_paths
-    from chatui.conversation.importing import ImportCounts, import_files
+    from chatui.conversation.conversation_files import (
+        IMPORT_SUFFIXES,
+        ImportCounts,
+        expand_paths,
+        import_files,
+    )
 
     files = expand_paths(args.files, IMPORT_SUFFIXES)
     display = ProgressDisplay()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chatui.conversation.compared_replies import RECORDED, ComparedReplies, ComparedRound
-from chatui.conversation.html_page import page
+from chatui.conversation.exports import page
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import escape_json, one_line, plain_text

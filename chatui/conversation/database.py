@@ -169,7 +169,7 @@ def connect_for_writing(
                 _use_wal(connection)
                 # Survives kill -9. A power cut may lose the last transactions, not the file.
                 connection.execute("PRAGMA synchronous = NORMAL")
-                back_up_old_version(connection, file, on_progress)
+                back_up_old_version(connection, file)
             upgrade(connection)
     except BaseException:
         connection.close()

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from chatui.conversation import dialogues, exports
 from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds
 from chatui.conversation.exports import note_line, reply_marks, state_line
-from chatui.conversation.html_page import to_html
 from chatui.conversation.rounds import Piece, Round, Transcript
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_writer import to_lines
@@ -125,7 +124,7 @@ class ExportFormat:
 EXPORT_FORMATS = (
     ExportFormat("markdown", ".md", lambda whole, _: [exports.to_markdown(whole)]),
     ExportFormat("text", ".txt", lambda whole, _: [exports.to_text(whole)]),
-    ExportFormat("html", ".html", lambda *args: [to_html(*args)], shows_probabilities=True),
+    ExportFormat("html", ".html", lambda *args: [exports.to_html(*args)], shows_probabilities=True),
     ExportFormat("svg", ".svg", lambda *args: [to_svg(*args)], shows_probabilities=True),
     ExportFormat("transcript", ".jsonl", lambda whole, _: to_lines(whole)),
     ExportFormat("openai", ".jsonl", record=dialogues.to_openai),

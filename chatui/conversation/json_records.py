@@ -29,7 +29,7 @@ _LONGEST_CUT_TOKEN = 12
 
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 _KEY = re.compile(r'\{[ \t\r\n]*"[^"\\]{0,60}"')
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class JsonRecords:
     def __iter__(self) -> Iterator[Record]:
         """Yield the records in order."""
         head = self.stream.peek(_BUFFER_BYTES)
-        encoding = self.encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8")
+        encoding = self.encoding or ("utf-16" if head.startswith(UTF_16_MARKS) else "utf-8")
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"
         decoder = codecs.getincrementaldecoder(encoding)("replace")

@@ -10,8 +10,7 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 
 from chatui.errors import ChatuiError
@@ -24,7 +23,6 @@ STEPS = tuple(
 """The statements of each version."""
 
 CURRENT_VERSION = len(STEPS)
-_PAGES_COPIED_AT_ONCE = 5_000
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -32,13 +30,8 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def back_up_old_version(
-    connection: sqlite3.Connection, file: Path, on_progress: Callable[[], None] | None = None
-) -> None:
+def back_up_old_version(connection: sqlite3.Connection, file: Path) -> None:
     """Copy a database of an older version to ``NAME.version-N`` beside it, unless that exists.
-
-    Args:
-        on_progress: called repeatedly meanwhile.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.
@@ -50,10 +43,7 @@ def back_up_old_version(
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=kept.name)
     os.close(handle)
     try:
-        with closing(sqlite3.connect(name)) as copy:
-            connection.backup(
-                copy, pages=_PAGES_COPIED_AT_ONCE, progress=lambda *_: on_progress and on_progress()
-            )
+        connection.execute("VACUUM INTO ?", (name,))
         Path(name).replace(kept)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from chatui.conversation import exports
-from chatui.conversation.conversation_files import ConversationFiles, SkippedRecord
+from chatui.conversation.conversation_files import (
+    ConversationFiles,
+    ImportCounts,
+    SkippedRecord,
+    import_files,
+)
 from chatui.conversation.dialogues import Dialogue, InvalidRecord
-from chatui.conversation.importing import ImportCounts, import_files
 from chatui.conversation.imports.message_tree import ImportedMessage, build_conversation
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store

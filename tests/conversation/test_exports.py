@@ -22,8 +22,7 @@ from chatui.conversation.dialogues import (
     to_sharegpt,
 )
 from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, format_of, to_svg
-from chatui.conversation.exports import to_markdown, to_text, write_atomically
-from chatui.conversation.html_page import to_html
+from chatui.conversation.exports import to_html, to_markdown, to_text, write_atomically
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store

@@ -14,8 +14,8 @@ from example_transcripts import example, lines, version_1
 from test_conversation_files import LLAMA_PAGE, LM_STUDIO, OPEN_WEBUI, chatgpt, oterm
 
 from chatui.cli.request import read_history
+from chatui.conversation.conversation_files import import_files
 from chatui.conversation.dialogue_sources import DialogueSources
-from chatui.conversation.importing import import_files
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_reader import read_transcript

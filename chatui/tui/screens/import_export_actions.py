@@ -96,8 +96,12 @@ class ImportExportActions(QueryActions):
     @work
     async def action_import(self, path: str = "") -> None:
         """Import a file or a folder; "" asks for it."""
-        from chatui.conversation.conversation_files import IMPORT_SUFFIXES, expand_paths
-        from chatui.conversation.importing import ImportCounts, import_files
+        from chatui.conversation.conversation_files import (
+            IMPORT_SUFFIXES,
+            ImportCounts,
+            expand_paths,
+            import_files,
+        )
         from chatui.tui.screens.questions import LineQuestion
 
         if not path:
