@@ -8,9 +8,9 @@ the same class but must fill one cell, are replaced by ASCII characters.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 _LINES = range(0x2500, 0x25A0)
 """Box drawing and block elements."""
@@ -44,7 +44,7 @@ def widen() -> None:
     @cache
     def load_widened(unicode_version: str = "auto") -> cells.CellTable:
         table = load(unicode_version)
-        return table._replace(widths=tuple(_merged(table.widths)))
+        return table._replace(widths=_merged(table.widths))
 
     load_widened.__module__ = __name__
     is_ascii = frozenset(map(chr, range(0x20, 0x7F))).issuperset
@@ -60,19 +60,13 @@ def widen() -> None:
     cells.cached_cell_len.cache_clear()
 
 
-def _merged(widths: Any) -> Iterator[tuple[int, int, int]]:
+def _merged(widths: Any) -> tuple[Any, ...]:
     """Add a row for each ambiguous character that the table does not contain."""
     known = {code for start, end, _ in widths for code in range(start, end + 1)}
-    rows = [tuple(row) for row in widths]
-    for code in range(0xA1, 0x1F200):
-        if (
-            unicodedata.east_asian_width(chr(code)) == "A"
-            and code not in known
-            and code not in _LINES
-            and code not in _PRIVATE
-        ):
-            rows.append((code, code, 2))
-    yield from sorted(cast("list[tuple[int, int, int]]", rows))
+    known.update(_LINES, _PRIVATE)
+    codes = (code for code in range(0xA1, 0x1F200) if code not in known)
+    ambiguous = (code for code in codes if unicodedata.east_asian_width(chr(code)) == "A")
+    return tuple(sorted((*map(tuple, widths), *((code, code, 2) for code in ambiguous))))
 
 
 def writing_ascii_lines(write: Callable[[str], None]) -> Callable[[str], None]:

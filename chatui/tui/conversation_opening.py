@@ -52,7 +52,8 @@ class ConversationNavigator(Turns):
         active = self._active_conversation(conversation_id)
         opened = active or OpenConversation(saved, head, changes)
         opened.saved = saved
-        self._set_current(opened)
+        self.current = opened
+        self._report_waiting()
         reply = self.reply_here
         if reply is None:
             return rounds
@@ -60,7 +61,8 @@ class ConversationNavigator(Turns):
 
     def start_new(self) -> None:
         """Make a new conversation the current one; the store gets it with its first query."""
-        self._set_current(OpenConversation())
+        self.current = OpenConversation()
+        self._report_waiting()
 
     async def go_to_version(self, round_: Round, step: int) -> tuple[Round, ...]:
         """Go to the version ``step`` places after a round, and the newest branch through it.
@@ -140,10 +142,6 @@ class ConversationNavigator(Turns):
             except BackendLost:
                 self.loaded = None
                 raise
-
-    def _set_current(self, opened: OpenConversation) -> None:
-        self.current = opened
-        self._report_waiting()
 
     async def _save_head(self, conversation_id: int, head: int) -> None:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 
 from textual.content import Content
 from textual.style import Style
@@ -36,29 +37,18 @@ def prompt_text(prompt: RenderedPrompt) -> Content:
     """
     special = {token for token in prompt.tokens if _SPECIAL.fullmatch(token)}
     text = plain_text(prompt.text)
-    before = _added_tokens(prompt.tokens, special, text.startswith)
-    after = _added_tokens(prompt.tokens[::-1], special, text.endswith)[::-1]
-    if len(before) == len(prompt.tokens):
-        after = []
+    before = list(
+        takewhile(lambda each: each in special and not text.startswith(each), prompt.tokens)
+    )
+    rest = reversed(prompt.tokens[len(before) :])
+    after = list(takewhile(lambda each: each in special and not text.endswith(each), rest))
     marks = "|".join(map(re.escape, sorted(special, key=len, reverse=True)))
     parts = re.split(f"({marks}|\n)" if marks else "(\n)", text)
     return Content.assemble(
         *((token, _SPECIAL_STYLE) for token in before),
         *(_part(part, special) for part in parts if part),
-        *((token, _SPECIAL_STYLE) for token in after),
+        *((token, _SPECIAL_STYLE) for token in reversed(after)),
     )
-
-
-def _added_tokens(
-    tokens: Sequence[str], special: set[str], is_in_text: Callable[[str], bool]
-) -> list[str]:
-    """Return the special tokens at the start of ``tokens`` that are not in the text."""
-    found: list[str] = []
-    for token in tokens:
-        if token not in special or is_in_text(token):
-            break
-        found.append(token)
-    return found
 
 
 def _part(part: str, special: set[str]) -> tuple[str, str]:

@@ -33,6 +33,7 @@ _MARK_RUN = re.compile(r"\\.|`+|\*{1,3}|_{1,3}|~~")
 _OPEN_LINK = re.compile(r"\]\([^()\s]*$")
 
 _STYLES = {"strong": "strong", "em": "emphasis", "s": "struck", "link": "link"}
+_LEAF_STYLES = {"code_inline": "code", "formula": "formula"}
 
 
 def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
@@ -48,11 +49,11 @@ def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
     links: list[tuple[str, int]] = []
     length = 0
 
-    def show(content: str, *more: str) -> None:
+    def show(content: str, style: str) -> None:
         nonlocal length
         if content:
             shown.append(content)
-            if names := " ".join((*styles, *more)):
+            if names := " ".join((*styles, style)).strip():
                 spans.append(Span(length, length + len(content), names))
             length += len(content)
 
@@ -72,10 +73,7 @@ def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
             show(token.content, "link")
             show(f" ({token.attrs.get('src', '')})", "target")
         else:
-            show(
-                token.content,
-                *{"code_inline": ("code",), "formula": ("formula",)}.get(token.type, ()),
-            )
+            show(token.content, _LEAF_STYLES.get(token.type, ""))
     return "".join(shown), tuple(spans)
 
 
