@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
@@ -109,23 +110,16 @@ def _hanzi_words(run: str) -> Iterator[int]:
         if len(word) < _LONG_WORD:
             yield len(word)
             continue
-        inner = {
+        inner = [
             (start, end) for _, start, end in rjieba.tokenize(word, "search") if end - start > 1
-        } - {(0, len(word))}
-        yield from _tile_lengths(inner, len(word)) or [len(word)]
-
-
-def _tile_lengths(spans: set[tuple[int, int]], length: int) -> list[int]:
-    """Return the lengths of spans that cover 0 to ``length`` without gaps, or []."""
-    lengths: list[int] = []
-    start = 0
-    while start < length:
-        ends = [end for begin, end in spans if begin == start]
-        if not ends:
-            return []
-        lengths.append(min(ends) - start)
-        start = min(ends)
-    return lengths
+        ]
+        # The shortest part that begins at each index, since later items replace earlier ones.
+        ends = dict(sorted(set(inner) - {(0, len(word))}, reverse=True))
+        cuts = [0]
+        while cuts[-1] in ends:
+            cuts.append(ends[cuts[-1]])
+        cuts = cuts if cuts[-1] == len(word) else [0, len(word)]
+        yield from (end - start for start, end in pairwise(cuts))
 
 
 class LineInput(Input):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from textual.app import App
@@ -97,20 +98,6 @@ HIGH_CONTRAST = _theme(
     },
 )
 
-NO_COLOR_RULES = """
-*:nocolor > .option-list--option-highlighted,
-*:nocolor > .text-area--cursor, *:nocolor > .text-area--selection,
-*:nocolor > .input--cursor, *:nocolor > .input--selection,
-*:nocolor > .screen--selection { text-style: reverse; }
-FindBar:nocolor:focus, SystemRow:nocolor:focus, TokenPanel:nocolor:focus .wrote-title,
-ColumnView:nocolor.-chosen .title { text-style: reverse; }
-RoundList:nocolor > .round--chosen { text-style: bold; }
-RoundList:nocolor > .markup--differs, TokenRows:nocolor > .tokens--unlikely
-    { text-style: underline; }
-TokenRows:nocolor > .tokens--rare { text-style: bold underline; }
-"""
-"""Text styles that replace colours: for the focus, selections, differences, unlikely tokens."""
-
 
 def prepare(app: App[Any]) -> None:
     """Register the themes, and apply NO_COLOR (https://no-color.org).
@@ -123,4 +110,4 @@ def prepare(app: App[Any]) -> None:
         app._filters = [
             NoColor() if isinstance(each, Monochrome) else each for each in app._filters
         ]
-        app.stylesheet.add_source(NO_COLOR_RULES, ("themes.py", "NO_COLOR_RULES"))
+        app.stylesheet.read(Path(__file__).with_name("no_color.tcss"))

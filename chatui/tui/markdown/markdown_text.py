@@ -76,10 +76,9 @@ class MarkdownText(WrappedText):
     def selected(self, selection: Selection) -> str:
         """Return the selected text: Markdown for whole lines, shown text for parts of a line."""
         lines = self.text.split("\n")
-        last = len(lines) - 1
-        start = selection.start or Offset(0, 0)
-        end = selection.end or Offset(len(lines[-1]), last)
-        if end.y > last:
+        start, last = selection.start or Offset(0, 0), len(lines) - 1
+        end = selection.end
+        if end is None or end.y > last:
             end = Offset(len(lines[-1]), last)
         if start.y == end.y and (start.x or end.x < len(lines[end.y])):
             return lines[start.y][start.x : end.x]
