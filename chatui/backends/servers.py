@@ -80,27 +80,32 @@ async def entries(
     taken = {_address(one).replace("//localhost", "//127.0.0.1") for one in settings.servers}
     usual = _usual(USUAL_PORTS if ports is None else ports)
     asked = (*settings.servers, *(one for one in usual if _address(one) not in taken))
-    rows: list[ModelEntry] = []
-    failed: list[ModelEntry] = []
-    for server, answer in zip(
-        asked, await asyncio.gather(*map(_models_or_error, asked)), strict=True
-    ):
-        if not isinstance(answer, ChatuiError):
-            rows += [_row(server, model.id) for model in answer]
-        elif server in settings.servers:
-            failed.append(_failed_row(server, answer))
-    return (*rows, *failed)
+    found = zip(asked, await asyncio.gather(*map(_rows, asked)), strict=True)
+    rows = [
+        row
+        for server, its_rows in found
+        for row in its_rows
+        if row.usable or server in settings.servers
+    ]
+    return tuple(sorted(rows, key=lambda row: not row.usable))
 
 
-def _row(server: Server, model: str) -> ModelEntry:
-    reference = f"{server_name(server)}:{model}"
-    about = say("backends.on_server", url=base_url(server.url))
-    return ModelEntry(reference, "server", reference, about, format=_default_format(server))
-
-
-def _failed_row(server: Server, error: ChatuiError) -> ModelEntry:
-    name = server.name or (server_name(server) if _address(server) else "?")
-    return ModelEntry(name, "server", name, str(error), usable=False, missing=str(error))
+async def _rows(server: Server) -> list[ModelEntry]:
+    """Return the models of a server as rows, or one row with the error."""
+    try:
+        url = base_url(server.url)
+        seconds = _LOCAL_SECONDS if is_loopback(url) else _REMOTE_SECONDS
+        try:
+            models = await asyncio.wait_for(models_of(server, seconds), seconds * 2)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise ChatuiError(say("backends.slow", url=url)) from None
+    except ChatuiError as error:
+        _log.info("%s: %s", server.name or "server", error)
+        name = server.name or host_of(_address(server)) or "?"
+        return [ModelEntry(name, "server", name, str(error), usable=False, missing=str(error))]
+    about, format = say("backends.on_server", url=url), _default_format(server)
+    names = [f"{server_name(server)}:{model.id}" for model in models]
+    return [ModelEntry(name, "server", name, about, format=format) for name in names]
 
 
 def resolve(
@@ -174,19 +179,6 @@ def _address(server: Server) -> str:
 
 def _default_format(server: Server) -> str:
     return CHAT_TEMPLATE if server.api == "chat" else PLAIN_TEXT_FORMAT
-
-
-async def _models_or_error(server: Server) -> tuple[ListedModel, ...] | ChatuiError:
-    """Return the models of a server, or the error."""
-    try:
-        seconds = _LOCAL_SECONDS if is_loopback(base_url(server.url)) else _REMOTE_SECONDS
-        return await asyncio.wait_for(models_of(server, seconds), seconds * 2)
-    except ChatuiError as error:
-        failure = error
-    except (asyncio.TimeoutError, TimeoutError):
-        failure = ChatuiError(say("backends.slow", url=base_url(server.url)))
-    _log.info("%s: %s", server.name or "server", failure)
-    return failure
 
 
 def spec_for(server: Server | str, model: str = "", *, format: str | None = None) -> ModelSpec:
