@@ -7,11 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from faulty_server import FaultyServer
-from tiny_server import (
-    TinyServer,
-    make_model,
-    serving,
-)
+from tiny_server import TinyServer, make_model, serving
 
 
 @pytest.fixture

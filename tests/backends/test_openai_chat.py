@@ -5,18 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tiny_server import (
-    CONTEXT,
-    FEW,
-    TinyServer,
-    backend_for,
-    loaded,
-    reply,
-    text_of,
-)
+from tiny_server import CONTEXT, FEW, TinyServer, backend_for, loaded, reply, text_of
 
 from chatui.backends import servers
-from chatui.backends.openai.server_prompt import format_of, render
+from chatui.backends.openai.server_request import format_of, render
 from chatui.errors import ChatuiError
 from chatui.messages import (
     Done,

@@ -10,21 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import (
-    CHUNK,
-    END,
-    STREAM,
-    FaultyServer,
-    ask,
-    load,
-    raw,
-    response,
-    word,
-)
+from faulty_server import CHUNK, END, STREAM, FaultyServer, ask, load, raw, response, word
 
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend
-from chatui.backends.openai.server_errors import exceeds_context
+from chatui.backends.openai.chunk_decoder import exceeds_context
 from chatui.messages import Done, GenerateRequest, Prefill
 
 REASON = "CUDA out of memory"

@@ -7,16 +7,7 @@ import json
 import socket
 
 import pytest
-from faulty_server import (
-    MODELS,
-    STREAM,
-    FaultyServer,
-    ask,
-    chunk,
-    load,
-    response,
-    word,
-)
+from faulty_server import MODELS, STREAM, FaultyServer, ask, chunk, load, response, word
 
 from chatui.backends import registry, servers
 from chatui.backends.openai import client

@@ -11,22 +11,14 @@ import keyring
 import keyring.backend
 import keyring.errors
 import pytest
-from tiny_server import (
-    FEW,
-    TinyServer,
-    backend_for,
-    loaded,
-    reply,
-)
+from tiny_server import FEW, TinyServer, backend_for, loaded, reply
 
 from chatui.backends import servers
 from chatui.backends.openai import address
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.backends.openai.connection import KeyWantedError, ask_with_key
 from chatui.errors import ChatuiError
-from chatui.messages import (
-    GenerateRequest,
-)
+from chatui.messages import GenerateRequest
 from chatui.settings import Server
 
 

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tiny_server import (
-    FEW,
-    TinyServer,
-    backend_for,
-    reply,
-    text_of,
-)
+from tiny_server import FEW, TinyServer, backend_for, reply, text_of
 
 from chatui.errors import ChatuiError
-from chatui.messages import (
-    Done,
-    GenerateRequest,
-    Prefill,
-    Token,
-)
+from chatui.messages import Done, GenerateRequest, Prefill, Token
 from chatui.sampling import SamplingSettings
 
 
@@ -137,7 +126,7 @@ async def test_a_server_without_a_thinking_switch_gives_a_note(server: TinyServe
 
 
 def test_fields_dropped_after_a_refusal() -> None:
-    from chatui.backends.openai.request_fields import drop_refused_fields
+    from chatui.backends.openai.server_request import drop_refused_fields
 
     fields = {
         "model": "m",

@@ -7,28 +7,15 @@ import time
 from dataclasses import replace
 
 import pytest
-from faulty_server import (
-    STREAM,
-    FaultyServer,
-    load,
-    replied,
-    response,
-    word,
-)
-from tiny_server import (
-    CONTEXT,
-    TinyServer,
-    loaded,
-)
+from faulty_server import STREAM, FaultyServer, load, replied, response, word
+from tiny_server import CONTEXT, TinyServer, loaded
 
 from chatui.backends import servers
 from chatui.backends.openai import address
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.backends.openai.model_list import ListedModel, choose_model
 from chatui.errors import ChatuiError
-from chatui.messages import (
-    Loaded,
-)
+from chatui.messages import Loaded
 from chatui.settings import Server, Settings
 
 

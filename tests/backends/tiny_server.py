@@ -28,13 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend
-from chatui.messages import (
-    GenerateRequest,
-    Loaded,
-    ModelSpec,
-    ReplyEvent,
-    Token,
-)
+from chatui.messages import GenerateRequest, Loaded, ModelSpec, ReplyEvent, Token
 from chatui.sampling import SamplingSettings
 
 CONTEXT = 256

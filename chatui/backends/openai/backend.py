@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
 
+from chatui.backends.openai import server_request
 from chatui.backends.openai.address import Key, base_url, host_of
+from chatui.backends.openai.chunk_decoder import ContextExceededError
 from chatui.backends.openai.client import ServerClient
 from chatui.backends.openai.connection import (
     Connection,
@@ -18,14 +20,6 @@ from chatui.backends.openai.connection import (
 )
 from chatui.backends.openai.model_list import choose_model
 from chatui.backends.openai.reply_reader import ReplyReader
-from chatui.backends.openai.request_fields import logprob_fields, unsupported_settings
-from chatui.backends.openai.server_errors import ContextExceededError
-from chatui.backends.openai.server_prompt import (
-    NO_TOKENS,
-    find_server_tokenizer,
-    format_of,
-    prompt_as_text,
-)
 from chatui.backends.openai.streamed_reply import StreamedReply
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
@@ -52,7 +46,7 @@ class OpenAIBackend:
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         started = time.perf_counter()
         url = base_url(spec.server or "")
-        format = format_of(spec)
+        format = server_request.format_of(spec)
         yield Loading(host_of(url))
         try:
             client = await ask_with_key(url, spec.key_env, partial(_connected, spec, url, format))
@@ -61,7 +55,7 @@ class OpenAIBackend:
                 raise
             client = await _connected(spec, url, format, None, has_list=False)
         notes = list(spec.notes)
-        if missing := unsupported_settings(spec.sampling):
+        if missing := server_request.unsupported_settings(spec.sampling):
             notes.append(say("backends.settings_not_sent", names=", ".join(missing)))
         former, self._client = self._client, client
         if former is not None:
@@ -100,13 +94,15 @@ class OpenAIBackend:
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
         client = self._require()
         prompt = await client.fit(request)
-        text = prompt_as_text(prompt.prompt)
+        text = server_request.prompt_as_text(prompt.prompt)
         if client.tokenizer is not None and not isinstance(prompt.prompt, str):
             text = await client.tokenizer.render(prompt.prompt, request.think) or text
         think = request.think if client.chat else None
         counter = client.counter
-        ids, pieces = await counter.tokenize(prompt.prompt, think) if counter else NO_TOKENS
-        body = client.body(request, prompt) | logprob_fields(top, chat=client.chat)
+        ids, pieces = (
+            await counter.tokenize(prompt.prompt, think) if counter else server_request.NO_TOKENS
+        )
+        body = client.body(request, prompt) | server_request.logprob_fields(top, chat=client.chat)
         body |= {"max_tokens": 1, "stream_options": {"include_usage": True}}
         reader = ReplyReader()
         try:
@@ -162,7 +158,7 @@ async def _connected(
         model = choose_model(listed, spec.path, url)
         connection.model = model.id
         limits = (spec.context, spec.context_limit, model.context_limit)
-        tokenizer = await find_server_tokenizer(connection)
+        tokenizer = await server_request.find_server_tokenizer(connection)
     except BaseException:
         await connection.http.aclose()
         raise

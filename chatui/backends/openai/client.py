@@ -12,28 +12,17 @@ from typing import Any
 import anyio
 import httpx2
 
-from chatui.backends.openai.chunk_decoder import ChunkDecoder
-from chatui.backends.openai.connection import Connection
-from chatui.backends.openai.reply_reader import ReplyReader
-from chatui.backends.openai.request_fields import (
-    NEW_LIMIT_FIELD,
-    drop_refused_fields,
-    sampling_fields,
-)
-from chatui.backends.openai.server_errors import (
+from chatui.backends.openai import server_request
+from chatui.backends.openai.chunk_decoder import (
+    ChunkDecoder,
     ContextExceededError,
     error_in,
     exceeds_context,
     notice_in,
 )
-from chatui.backends.openai.server_prompt import (
-    CHAT,
-    Prompt,
-    ServerTokenizer,
-    estimate_tokens,
-    render,
-    template_arguments,
-)
+from chatui.backends.openai.connection import Connection
+from chatui.backends.openai.reply_reader import ReplyReader
+from chatui.backends.openai.server_request import Prompt, ServerTokenizer
 from chatui.messages import GenerateRequest, ModelSpec, Token
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.window import FittedPrompt, fit_prompt
@@ -75,7 +64,7 @@ class ServerClient:
     @property
     def chat(self) -> bool:
         """True if the server renders the prompt itself."""
-        return self.format is CHAT
+        return self.format is server_request.CHAT
 
     @property
     def counter(self) -> ServerTokenizer | None:
@@ -94,11 +83,11 @@ class ServerClient:
         counter, loop = self.counter, asyncio.get_running_loop()
 
         def rendered(history: Sequence[Exchange]) -> Prompt:
-            return render(self.format, history, request.query, system, begun)
+            return server_request.render(self.format, history, request.query, system, begun)
 
         def count(prompt: Prompt) -> int:
             if counter is None:
-                return estimate_tokens(prompt)
+                return server_request.estimate_tokens(prompt)
             asked = counter.count(prompt, request.think)
             return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
@@ -112,10 +101,10 @@ class ServerClient:
         body = {
             "model": self.connection.model,
             "messages" if self.chat else "prompt": prompt.prompt,
-            **sampling_fields(request.sampling, all_fields=not self.chat),
+            **server_request.sampling_fields(request.sampling, all_fields=not self.chat),
         }
         if self.chat:
-            body |= template_arguments(request.think)
+            body |= server_request.template_arguments(request.think)
         elif limit is None:
             window = request.limit(self.context_limit)
             room = window - prompt.tokens
@@ -209,13 +198,17 @@ class ServerClient:
             if exceeds_context(status, complaint):
                 raise ContextExceededError(complaint)
             # Each time at least one field less: OpenAI names one unknown field at a time.
-            fewer = drop_refused_fields(fields, complaint) if status in (400, 413, 422) else None
+            fewer = (
+                server_request.drop_refused_fields(fields, complaint)
+                if status in (400, 413, 422)
+                else None
+            )
             if fewer is None:
                 raise self.connection.status_error(response, answer)
             fields = fewer
         # Remember the fields that were dropped or renamed.
-        if "max_tokens" in body and NEW_LIMIT_FIELD in fields:
-            self.renamed_fields["max_tokens"] = NEW_LIMIT_FIELD
+        if "max_tokens" in body and server_request.NEW_LIMIT_FIELD in fields:
+            self.renamed_fields["max_tokens"] = server_request.NEW_LIMIT_FIELD
         self.refused_fields |= {
             name
             for name in body

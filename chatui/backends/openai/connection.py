@@ -18,9 +18,8 @@ from chatui.backends.openai.address import (
     is_loopback,
     proxy_of,
 )
-from chatui.backends.openai.chunk_decoder import decode_text, parse_json
+from chatui.backends.openai.chunk_decoder import decode_text, first_message, parse_json
 from chatui.backends.openai.model_list import ListedModel, models_in
-from chatui.backends.openai.server_errors import first_message
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line

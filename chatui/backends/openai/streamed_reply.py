@@ -11,11 +11,11 @@ from dataclasses import replace
 import anyio
 import msgspec.structs
 
+from chatui.backends.openai import server_request
+from chatui.backends.openai.chunk_decoder import ContextExceededError
 from chatui.backends.openai.client import ServerClient
 from chatui.backends.openai.reply_reader import ReplyReader
-from chatui.backends.openai.request_fields import logprob_fields, requested_fields
-from chatui.backends.openai.server_errors import ContextExceededError
-from chatui.backends.openai.server_prompt import Prompt, prompt_as_text
+from chatui.backends.openai.server_request import Prompt
 from chatui.locales import say
 from chatui.messages import Done, GenerateRequest, Prefill, ReplyEvent, Token
 from chatui.prompting.window import FittedPrompt
@@ -114,7 +114,7 @@ class StreamedReply:
         if self._stop_strings:
             extra["stop"] = list(self._stop_strings)
         if request.alternatives:
-            extra |= logprob_fields(request.alternatives, chat=client.chat)
+            extra |= server_request.logprob_fields(request.alternatives, chat=client.chat)
         prompt = await client.fit(request)
         for tries_left in reversed(range(_MAX_TRIES)):
             self._prompt = prompt
@@ -138,7 +138,7 @@ class StreamedReply:
             # Stopped before the prompt was ready.
             return Prefill(prompt="", seed=self._seed)
         return Prefill(
-            prompt=prompt_as_text(prompt.prompt),
+            prompt=server_request.prompt_as_text(prompt.prompt),
             prompt_tokens=prompt.tokens if self._client.counter else 0,
             context_limit=self._request.limit(self._client.context_limit),
             dropped_rounds=prompt.dropped_rounds,
@@ -156,7 +156,9 @@ class StreamedReply:
             notes.append(say("backends.limit_unknown"))
         if self._request.think is not None and not client.chat:
             notes.append(say("prompting.no_thinking_switch"))
-        if refused := sorted(client.refused_fields & requested_fields(self._request)):
+        if refused := sorted(
+            client.refused_fields & server_request.requested_fields(self._request)
+        ):
             notes.append(say("backends.fields_refused", names=", ".join(refused)))
         for note in notes:
             if note not in client.shown_notes:
