@@ -14,12 +14,15 @@ from typing import Any, NoReturn
 from jinja2 import Template, ext, nodes
 from jinja2.exceptions import TemplateError
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from chatui.locales import say
 
 _MOST_STEPS = 5_000_000
+_STEPS_PER_MACRO = 100
+_MACROS = (Macro, LoopContext)
 _MOST_CHARACTERS = 100_000_000
 _MOST_BITS = 1000
 _SEQUENCES = (str, list, tuple)
@@ -80,6 +83,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, called: Any, /, *args: Any, **named: Any) -> Any:
         """Call a function, a method or a macro, and count it."""
+        self._steps += _STEPS_PER_MACRO if isinstance(called, _MACROS) else 0
         self._take_step(0)
         return super().call(context, called, *args, **named)
 
