@@ -164,6 +164,15 @@ async def test_a_stopped_reply_continues_from_its_last_token(drive: Any) -> None
         assert on.store.siblings(on.rounds[0].id)[0].reply == "春风又"
 
 
+async def test_a_complete_reply_gets_no_equal_branch(drive: Any) -> None:
+    async with drive(["春风"]) as on:
+        await on.ask("甲")
+        await on.pilot.press("alt+c")
+        await on.settled()
+        assert say("tui.rewrite.complete") in on.notices
+        assert len(on.backend.requests) == 1 and on.rounds[0].versions == 1
+
+
 async def test_an_edited_reply_continues_from_its_text(drive: Any) -> None:
     async with drive(["春风", "岸"]) as on:
         await on.ask("甲")

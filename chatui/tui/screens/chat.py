@@ -24,7 +24,6 @@ from typing import ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 
-from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui.screens.chat_layout import ChatLayout
@@ -78,30 +77,25 @@ class ChatScreen(ViewActions):
 
     def action_regenerate(self) -> None:
         """Write the chosen reply again, as another version."""
-        view = self._conversation.chosen
-        if self.app.turns.is_replying_here:
-            self.app.hint("tui.hint.stop_first")
-        elif view is not None:
-            self.app.turns.regenerate(view.round)
+        round_ = self.chosen_round("tui.hint.stop_first")
+        if round_ is not None:
+            self.app.turns.regenerate(round_)
 
-    async def action_version(self, step: int) -> None:
+    def action_version(self, step: int) -> None:
         """Show another version of the chosen round, or of the last round that has several."""
         round_ = self._conversation.branching_round
         if round_ is not None:
-            await self._show_version(round_, step)
+            self.post_message(RoundList.VersionRequested(round_, step))
 
     @on(RoundList.VersionRequested)
-    async def _on_version_requested(self, event: RoundList.VersionRequested) -> None:
-        await self._show_version(event.round, event.step)
-
-    async def _show_version(self, round_: Round, step: int) -> None:
+    async def _show_version(self, event: RoundList.VersionRequested) -> None:
         if self.app.turns.is_replying_here:
             return
         with self.reporting_errors():
-            rounds = await self.app.turns.go_to_version(round_, step)
+            rounds = await self.app.turns.go_to_version(event.round, event.step)
             if rounds:
                 await self._show_rounds(rounds)
-                place = [each.parent_id for each in rounds].index(round_.parent_id)
+                place = [each.parent_id for each in rounds].index(event.round.parent_id)
                 if place < len(rounds) - 1:
                     self._conversation.choose_round(rounds[place].id)
 
@@ -115,14 +109,11 @@ class ChatScreen(ViewActions):
         view = self._conversation.chosen
         # In a thread, because parsing a very long reply takes most of a second.
         code = "" if view is None else await asyncio.to_thread(lambda: view.last_code)
-        self._copy_code(code)
+        self.post_message(RoundList.CodeClicked(code))
 
     @on(RoundList.CodeClicked)
-    def _on_code_clicked(self, event: RoundList.CodeClicked) -> None:
-        self._copy_code(event.code)
-
-    def _copy_code(self, code: str) -> None:
-        self.app.copy(code, say("tui.hint.no_code"))
+    def _copy_code(self, event: RoundList.CodeClicked) -> None:
+        self.app.copy(event.code, say("tui.hint.no_code"))
 
     @work
     async def action_copy_all(self) -> None:
@@ -177,9 +168,5 @@ class ChatScreen(ViewActions):
 
     def action_markdown(self) -> None:
         """Show replies as Markdown, or as plain text."""
-        is_markdown = self._conversation.toggle_markdown()
-        if is_markdown is None:
-            words = say("tui.rewrite.nothing")
-        else:
-            words = say("tui.hint.markdown") if is_markdown else say("tui.hint.plain")
-        self.app.tell_user(words, "information")
+        hints = {None: "tui.rewrite.nothing", True: "tui.hint.markdown", False: "tui.hint.plain"}
+        self.app.hint(hints[self._conversation.toggle_markdown()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Click, Resize
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -100,12 +99,6 @@ class ComparedReply(RoundList):
 class ColumnView(Vertical):
     """A column: the model, its progress, and its reply."""
 
-    @dataclass
-    class Clicked(Message):
-        """The user clicked the column."""
-
-        column: Column
-
     def __init__(self, number: int, column: Column, comparison: Comparison) -> None:
         super().__init__()
         self.column = column
@@ -133,8 +126,8 @@ class ColumnView(Vertical):
             place.anchor(reply is not None)
         elif self._growing is not None:
             self._growing.draw()
-            if self._growing.reply.ended:
-                self._growing.view.update(self._growing.reply.round)
+            if reply is not None and reply.ended:
+                self._growing.view.update(reply.round)
                 self._growing = None
         problem = column_problem(self.column, self._comparison)
         state = self.query_one(".state", Static)
@@ -142,20 +135,16 @@ class ColumnView(Vertical):
         state.update(Content(problem or self._state()))
 
     def _state(self) -> str:
-        column, reply = self.column, self.column.reply
-        if column.loading is not None:
-            loading = column.loading
+        loading, reply = self.column.loading, self.column.reply
+        if loading is not None:
             return progress_text(loading.done_bytes, loading.total_bytes)
         if reply is None:
-            return say("overview.compare.there" if column.existing else "overview.compare.waits")
+            key = "there" if self.column.existing else "waits"
+            return say(f"overview.compare.{key}")
         words = say("overview.compare.tokens", count=reply.output_tokens)
-        if reply.tokens_per_second:
-            speed = say("tui.status.speed", speed=f"{reply.tokens_per_second:.1f}")
-            words = f"{words} · {speed}"
+        if speed := reply.tokens_per_second:
+            words += " · " + say("tui.status.speed", speed=f"{speed:.1f}")
         return words
-
-    def on_click(self, event: Click) -> None:
-        self.post_message(self.Clicked(self.column))
 
 
 class CompareScreen(Screen[Column | None]):
@@ -244,9 +233,10 @@ class CompareScreen(Screen[Column | None]):
         if number <= len(self._comparison.columns):
             self._choose(number - 1)
 
-    @on(ColumnView.Clicked)
-    def _on_column_clicked(self, event: ColumnView.Clicked) -> None:
-        self._choose(self._comparison.columns.index(event.column))
+    def on_click(self, event: Click) -> None:
+        for number, view in enumerate(self.query(ColumnView)):
+            if event.widget is not None and view in event.widget.ancestors_with_self:
+                self._choose(number)
 
     def action_take(self) -> None:
         """Continue with the chosen column, if it has a reply."""

@@ -74,13 +74,13 @@ class EditActions(TurnDisplay):
         """Return the chosen round, else the last; None, after telling the user, if there is none.
 
         Args:
-            while_replying: the sentence that refuses while a reply is running; "" never refuses.
+            while_replying: key of the sentence that refuses while a reply is running; "" never
+                refuses.
         """
         view = self._conversation.chosen
         if view is not None and not (while_replying and self.app.turns.is_replying_here):
             return view.round
-        words = say("tui.rewrite.nothing") if view is None else while_replying
-        self.app.tell_user(words, "information")
+        self.app.hint("tui.rewrite.nothing" if view is None else while_replying)
         return None
 
     def edit_in_box(
@@ -138,7 +138,7 @@ class EditActions(TurnDisplay):
 
     def action_edit_reply(self) -> None:
         """Edit the reply of the chosen round, as a new branch."""
-        round_ = self.chosen_round(say("tui.rewrite.stop_first"))
+        round_ = self.chosen_round("tui.rewrite.stop_first")
         if round_ is not None:
             self._edit_reply_text(round_, round_.reply)
 
@@ -147,10 +147,12 @@ class EditActions(TurnDisplay):
 
     def action_continue_reply(self) -> None:
         """Continue the reply of the chosen round from its end, as a new branch."""
-        turns, round_ = self.app.turns, self.chosen_round(say("tui.rewrite.running"))
+        turns, round_ = self.app.turns, self.chosen_round("tui.rewrite.running")
         if round_ is None:
             return
-        if turns.loaded is not None and not turns.loaded.can_continue:
+        if round_.finish_reason in ("eos", "stop"):
+            self.app.hint("tui.rewrite.complete")
+        elif turns.loaded is not None and not turns.loaded.can_continue:
             self.app.hint("backends.cannot_continue")
         else:
             turns.continue_reply(round_)
@@ -173,14 +175,14 @@ class EditActions(TurnDisplay):
 
     # Ratings and notes
 
-    async def action_rate(self, rating: Rating) -> None:
+    def action_rate(self, rating: Rating) -> None:
         """Rate the chosen reply; the same rating again removes it."""
         round_ = self._chosen_ended_round()
         if round_ is not None:
-            self._save_rating(round_, 0 if round_.rating == rating else rating)
+            self.post_message(RoundList.Rated(round_, rating))
 
     @on(RoundList.Rated)
-    async def _on_rated(self, event: RoundList.Rated) -> None:
+    def _toggle_rating(self, event: RoundList.Rated) -> None:
         self._save_rating(event.round, 0 if event.round.rating == event.rating else event.rating)
 
     def action_rate_as(self, typed: str = "") -> None:

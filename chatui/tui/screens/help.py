@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby, pairwise
+from pkgutil import resolve_name
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -11,9 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import Click, Resize
+from textual.events import Click
+from textual.geometry import Size
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widget import Widget
 
 from chatui import locations
 from chatui.locales import say
@@ -35,12 +37,34 @@ EDITING_KEYS = (
 )
 """The keys of Textual's text area; all other keys are read from the bindings."""
 
+_TALKING = "tui.help.talking"
+_GROUPS = {
+    "tui.help.writing": ("widgets.query_box:QueryBox",),
+    _TALKING: (),
+    "tui.help.token_panel": ("widgets.token_panel:TokenPanel",),
+    "tui.help.panel": (
+        "widgets.settings_panel:SettingsPanel",
+        "widgets.setting_slider:NumberField",
+    ),
+    "tui.help.lists": ("widgets.pick_list:PickList", "screens.picker:Picker"),
+    "tui.help.conversations": (
+        "widgets.conversation_list:ConversationList",
+        "screens.picker:ConversationPicker",
+    ),
+    "organise.help.side_bar": ("widgets.side_bar:SideBar",),
+    "organise.help.find": ("widgets.find_bar:FindBar",),
+    "tui.help.models": ("screens.model_picker:ModelPicker",),
+    "tui.help.adapters": ("screens.adapter_picker:AdapterPicker",),
+    "overview.help.compare": (
+        "screens.variant_picker:VariantPicker",
+        "screens.compare:CompareScreen",
+    ),
+    "tui.help.replay": ("screens.replay_screen:ReplayScreen",),
+    "tui.help.questions": ("screens.questions:YesNoQuestion", "screens.questions:LineQuestion"),
+}
+"""The titles of the groups, and the classes of ``chatui.tui`` whose keys each lists."""
+
 KEYS_CELLS = 22
-PANEL_CELLS = 84
-MIN_CELLS = 12
-"""The panel's width in the stylesheet, and the minimum width of a row of text."""
-_AROUND_CELLS = 5
-"""The width of padding and scroll bar."""
 
 
 def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
@@ -58,7 +82,7 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
 
 def _indented(words: str, indent: int, cells: int) -> str:
     """Wrap words to ``cells``, with an indent before every row but the first."""
-    cuts = [0, *row_starts(words, max(1, cells - indent)), len(words)]
+    cuts = [0, *row_starts(words, cells - indent), len(words)]
     return f"\n{' ' * indent}".join(words[start:end] for start, end in pairwise(cuts))
 
 
@@ -78,44 +102,13 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
         talking: the bindings of the main screen and of the app.
         cells: the width of a row.
     """
-    from chatui.tui.screens.adapter_picker import AdapterPicker
-    from chatui.tui.screens.compare import CompareScreen
-    from chatui.tui.screens.model_picker import ModelPicker
-    from chatui.tui.screens.picker import ConversationPicker, Picker
-    from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
-    from chatui.tui.screens.replay_screen import ReplayScreen
-    from chatui.tui.screens.variant_picker import VariantPicker
-    from chatui.tui.widgets.conversation_list import ConversationList
-    from chatui.tui.widgets.find_bar import FindBar
-    from chatui.tui.widgets.pick_list import PickList
-    from chatui.tui.widgets.query_box import QueryBox
-    from chatui.tui.widgets.setting_slider import NumberField
-    from chatui.tui.widgets.settings_panel import SettingsPanel
-    from chatui.tui.widgets.side_bar import SideBar
-    from chatui.tui.widgets.token_panel import TokenPanel
-
-    groups: list[tuple[str, Iterable[BindingType]]] = [
-        ("tui.help.writing", QueryBox.BINDINGS),
-        ("tui.help.talking", talking),
-        ("tui.help.token_panel", TokenPanel.BINDINGS),
-        ("tui.help.panel", [*SettingsPanel.BINDINGS, *NumberField.BINDINGS]),
-        ("tui.help.lists", [*PickList.BINDINGS, *Picker.BINDINGS]),
-        ("tui.help.conversations", [*ConversationList.BINDINGS, *ConversationPicker.BINDINGS]),
-        ("organise.help.side_bar", SideBar.BINDINGS),
-        ("organise.help.find", FindBar.BINDINGS),
-        ("tui.help.models", ModelPicker.BINDINGS),
-        ("tui.help.adapters", AdapterPicker.BINDINGS),
-        ("overview.help.compare", [*VariantPicker.BINDINGS, *CompareScreen.BINDINGS]),
-        ("tui.help.replay", ReplayScreen.BINDINGS),
-        ("tui.help.questions", [*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),
-    ]
     parts: list[Content] = []
-    rows_of = [(title, key_rows(bindings)) for title, bindings in groups]
-    editing = [(keys, say(words)) for keys, words in EDITING_KEYS]
-    for title, rows in (*rows_of, ("tui.help.editing", editing)):
-        parts.append(Content.styled(say(title), "bold $primary"))
-        parts += [_row(keys, words, cells) for keys, words in rows]
-        parts.append(Content(""))
+    for title, owners in _GROUPS.items():
+        classes = [resolve_name(f"chatui.tui.{owner}") for owner in owners]
+        bindings = [binding for owner in classes for binding in owner.BINDINGS]
+        rows = key_rows(talking if title == _TALKING else bindings)
+        parts += _group(title, rows, cells)
+    parts += _group("tui.help.editing", [(keys, say(words)) for keys, words in EDITING_KEYS], cells)
     files = (
         say("tui.help.settings", path=one_line(str(locations.settings_file()))),
         say("tui.help.data", path=one_line(str(locations.data_folder()))),
@@ -127,9 +120,25 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     return Content("\n").join(parts)
 
 
-def row_cells(width: int) -> int:
-    """Return the width of a row of text in a terminal of this width."""
-    return max(MIN_CELLS, min(PANEL_CELLS, width) - _AROUND_CELLS)
+def _group(title: str, rows: Iterable[tuple[str, str]], cells: int) -> list[Content]:
+    heading = Content.styled(say(title), "bold $primary")
+    return [heading, *(_row(keys, words, cells) for keys, words in rows), Content("")]
+
+
+class KeyTable(Widget):
+    """The help text in the widget's own width."""
+
+    def __init__(self, talking: Iterable[BindingType]) -> None:
+        super().__init__()
+        self._talking = tuple(talking)
+        self._text = Content("")
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        self._text = help_text(self._talking, width)
+        return self._text.plain.count("\n") + 1
+
+    def render(self) -> Content:
+        return self._text
 
 
 class HelpScreen(ModalScreen[None]):
@@ -146,20 +155,12 @@ class HelpScreen(ModalScreen[None]):
             talking: the bindings of the main screen and of the app.
         """
         super().__init__()
-        self._talking = tuple(talking)
+        self._talking = talking
 
     def compose(self) -> ComposeResult:
-        self._cells = row_cells(self.app.size.width)
         with VerticalScroll():
-            yield Static(help_text(self._talking, self._cells), classes="keys")
+            yield KeyTable(self._talking)
         yield KeyLine(say("tui.help.close"))
-
-    def on_resize(self, event: Resize) -> None:
-        before, self._cells = self._cells, row_cells(event.size.width)
-        if self._cells != before:
-            update = self.query_one(".keys", Static).update
-            # An update during the layout would be ignored.
-            self.call_after_refresh(update, help_text(self._talking, self._cells))
 
     def on_click(self, event: Click) -> None:
         if event.widget is self:

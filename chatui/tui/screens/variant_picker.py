@@ -30,9 +30,6 @@ from chatui.tui.screens.picker import OrderedPicker
 from chatui.tui.setting_changes import NO_CHANGES, SettingChanges, parse_setting
 from chatui.tui.widgets.pick_list import ListRow, matches
 
-GROUPS = ("there", "here", "adapters", "models")
-"""The groups of the list, in its order."""
-
 TEMPERATURES = (0.3, 0.7, 1.2)
 _ABBREVIATIONS = {"temp": "temperature"}
 _SEPARATORS = re.compile(r"[,，;；\s]+")
@@ -43,7 +40,7 @@ class Variant:
     """One way to answer a query.
 
     Attributes:
-        group: one of ``GROUPS``.
+        group: "there" (existing replies), "here" (this model), "adapters" or "models".
         title: the model, and what is special about it here.
         spec: the model; None if ``reference`` must be resolved first.
         reference: the reference of the model; "" if ``spec`` is given.
@@ -242,7 +239,6 @@ class VariantPicker(OrderedPicker[Variant]):
             for each in self._all
             if each in self.chosen or matches(words, each.title, each.reference)
         ]
-        found.sort(key=lambda each: GROUPS.index(each.group))
         if own is not None and own not in found:
             found.insert(0, own)
             highlighted = own
@@ -265,7 +261,7 @@ class VariantPicker(OrderedPicker[Variant]):
     def choose(self, item: Variant) -> None:
         super().choose(item)
         if item in self.chosen and item not in self._all:
-            self._all.insert(0, item)
+            self._all.insert(len(self._versions), item)
         if len(self.chosen) == self.MAX_CHOSEN:
             self.show_message(say("overview.compare.enough"))
 
