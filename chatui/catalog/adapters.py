@@ -153,15 +153,11 @@ def _holds_adapter(folder: Path) -> bool:
 
 def _is_prefix(folder: Path) -> bool:
     """True if a checkpoint of ChatGLM-6B holds only a P-Tuning v2 prefix and no layers."""
-    if not is_file(folder / "config.json"):
-        return False
-    try:
-        config = read_config(folder)
-    except ChatuiError:
-        return False
-    shards = is_file(folder / "pytorch_model.bin.index.json")
     weights = folder / "pytorch_model.bin"
-    return bool(config.get("pre_seq_len")) and is_file(weights) and not shards
+    with suppress(ChatuiError):
+        has_prefix = bool(read_config(folder).get("pre_seq_len"))
+        return has_prefix and is_file(weights) and not is_file(f"{weights}.index.json")
+    return False
 
 
 def _read_config(folder: Path) -> _Config:

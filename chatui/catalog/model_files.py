@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,9 @@ def check_not_pointer(file: Path) -> None:
     Raises:
         ChatuiError: it is one.
     """
-    try:
-        with file.open("rb") as stream:
-            is_pointer = stream.read(len(_POINTER)) == _POINTER
-    except OSError:
-        return
-    if is_pointer:
-        raise ChatuiError(say("catalog.lfs_pointer", file=file))
+    with suppress(OSError), file.open("rb") as stream:
+        if stream.read(len(_POINTER)) == _POINTER:
+            raise ChatuiError(say("catalog.lfs_pointer", file=file))
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
@@ -122,10 +119,9 @@ def has_all_files(path: Path) -> bool:
 
 
 def _sharded(folder: Path, index: str) -> WeightFiles:
-    try:
+    places = None
+    with suppress(ChatuiError):
         places = read_json_object(folder / index).get("weight_map")
-    except ChatuiError:
-        places = None
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         return WeightFiles(0, (index,))
     sizes = {shard: _size(folder / shard) for shard in sorted(set(places.values()))}

@@ -7,6 +7,7 @@ classes.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -40,6 +41,8 @@ _WINDOW_KEYS = (
     "n_ctx",
 )
 
+
+_LATER_GLM_KEYS = ("padded_vocab_size", "multi_query_attention")
 
 _SAMPLING_PRESETS = {
     "chatglm": "chatglm-6b",
@@ -138,8 +141,9 @@ def family_of(config: dict[str, Any], name: str = "") -> str:
         name: the model's name, which tells CodeGeeX2 from ChatGLM2: their configs are the same.
     """
     model_type = model_type_of(config)
-    if model_type != "chatglm" or not (
-        "padded_vocab_size" in config or "multi_query_attention" in config
+    if (
+        model_type != "chatglm"
+        or not {"padded_vocab_size", "multi_query_attention"} & config.keys()
     ):
         return model_type
     vocabulary = config.get("padded_vocab_size")
@@ -210,12 +214,11 @@ def why_unsupported(config: dict[str, Any], name: str = "") -> str:
 
 
 def _has_chat_template(folder: Path) -> bool:
-    if is_file(folder / "chat_template.jinja") or is_file(folder / "chat_template.json"):
+    if any(is_file(folder / f"chat_template.{suffix}") for suffix in ("jinja", "json")):
         return True
-    try:
+    with suppress(ChatuiError):
         return bool(read_config(folder, "tokenizer_config.json").get("chat_template"))
-    except ChatuiError:
-        return False
+    return False
 
 
 def _window_of(config: dict[str, Any]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,9 @@ def model_in(path: Path) -> Path:
         files = [file for file in sorted(path.iterdir()) if _is_model_file(file)]
     except OSError as error:
         raise ChatuiError(say("catalog.unreadable", file=path, reason=error)) from error
-    if not files:
-        raise ChatuiError(say("catalog.no_model", path=path))
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise ChatuiError(say("catalog.several_files", path=path, names=names))
+    if len(files) != 1:
+        key = "catalog.several_files" if files else "catalog.no_model"
+        raise ChatuiError(say(key, path=path, names=", ".join(file.name for file in files)))
     return files[0]
 
 
@@ -127,15 +126,11 @@ def default_fields(name: str, path: Path, found: RecognisedModel) -> PresetField
 
 def _own_sampling(folder: Path) -> dict[str, Any]:
     """Return generation_config.json's sampling settings; empty if it asks for greedy decoding."""
-    try:
+    config: dict[str, Any] = {}
+    with suppress(ChatuiError):
         config = read_config(folder, "generation_config.json")
-    except ChatuiError:
-        return {}
-    sampling = {
-        key: config[key]
-        for key in _SAMPLING_KEYS
-        if key in config and SETTINGS[key].allows(config[key])
-    }
+    known = {key: config[key] for key in _SAMPLING_KEYS if key in config}
+    sampling = {key: value for key, value in known.items() if SETTINGS[key].allows(value)}
     return sampling if config.get("do_sample") or "temperature" in sampling else {}
 
 
