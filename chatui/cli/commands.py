@@ -237,7 +237,7 @@ COMMANDS = {
     ),
     "rm": Command("downloads.rm", _HUB_NAME, Option("--yes", "-y", action="store_true")),
     "doctor": Command("doctor.run", _JSON),
-    "completion": Command("manual.completion", Option("shell", choices=("bash", "zsh", "fish"))),
-    "man": Command("manual.man"),
+    "completion": Command("parser.completion", Option("shell", choices=("bash", "zsh", "fish"))),
+    "man": Command("parser.man"),
 }
 """The commands by name, in the order of the help."""

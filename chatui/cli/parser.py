@@ -1,4 +1,4 @@
-"""The argument parser, in the user's language."""
+"""The argument parser in the user's language, and the texts generated from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from chatui import __version__
 from chatui.cli.commands import COMMANDS, GENERAL, TOP, Option
 from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_command
-from chatui.cli.output import prepare_streams, write_stderr
+from chatui.cli.output import prepare_streams, write, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
@@ -149,3 +149,45 @@ def _choose_language(argv: Sequence[str]) -> None:
         with suppress(ChatuiError):
             chosen = load_settings().language
     set_language(chosen or "auto")
+
+
+def man(_: argparse.Namespace) -> int:
+    """Write the man page."""
+    from argparse_manpage.manpage import Manpage
+
+    facts = {
+        "project_name": "chatui",
+        "version": __version__,
+        "description": say("cli.man.summary"),
+        "manual_section": "1",
+        "manual_title": "chatui",
+    }
+    page = str(Manpage(build(COMMANDS), facts))
+    # The library recognises the word before a usage in English only.
+    write(page.replace(say("cli.argparse.usage"), "") + "\n")
+    return SUCCESS
+
+
+def completion(args: argparse.Namespace) -> int:
+    """Write a script that completes commands, options, models and files in a shell."""
+    import shtab
+
+    from chatui.catalog import library
+
+    presets = sorted(preset.name for preset in library.load().listed)
+
+    def add_values(parser: argparse.ArgumentParser) -> None:
+        """Mark the arguments that take a preset or a file, in the attributes that shtab reads."""
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for child in action.choices.values():
+                    add_values(child)
+            elif action.metavar in ("FILE", "PATH[@SCALE]"):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+            elif action.metavar in ("REF", "NAME") and action.dest in ("model", "name"):
+                action.choices = presets
+
+    parser = build(COMMANDS)
+    add_values(parser)
+    write(shtab.complete(parser, shell=args.shell) + "\n")
+    return SUCCESS

@@ -14,7 +14,7 @@ from chatui.backends.protocol import Backend
 from chatui.cli.output import StatusLine, clear_status_line, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Loaded, Loading, ModelSpec
+from chatui.messages import Loaded, ModelSpec
 
 
 class InterruptHandler:
@@ -107,7 +107,8 @@ async def load(backend: Backend, spec: ModelSpec) -> Loaded:
         if isinstance(event, Loaded):
             answer = event
         else:
-            line.show(_progress_text(event))
+            share = f" {event.done_bytes / event.total_bytes:.0%}" if event.total_bytes else ""
+            line.show(say("cli.loading", stage=event.stage, share=share))
     clear_status_line()
     if answer is None:
         raise AssertionError("the load ended without Loaded")
@@ -118,9 +119,3 @@ def write_notes(loaded: Loaded) -> None:
     """Write the notes of a loaded model to standard error."""
     for note in loaded.notes:
         write_stderr(note)
-
-
-def _progress_text(progress: Loading) -> str:
-    done, total = progress.done_bytes, progress.total_bytes
-    share = f" {done / total:.0%}" if total else ""
-    return say("cli.loading", stage=progress.stage, share=share)
