@@ -97,11 +97,9 @@ class OpenAIBackend:
         text = server_request.prompt_as_text(prompt.prompt)
         if client.tokenizer is not None and not isinstance(prompt.prompt, str):
             text = await client.tokenizer.render(prompt.prompt, request.think) or text
-        think = request.think if client.chat else None
-        counter = client.counter
-        ids, pieces = (
-            await counter.tokenize(prompt.prompt, think) if counter else server_request.NO_TOKENS
-        )
+        ids, pieces = server_request.NO_TOKENS
+        if counter := client.counter:
+            ids, pieces = await counter.tokenize(prompt.prompt, request.think)
         body = client.body(request, prompt) | server_request.logprob_fields(top, chat=client.chat)
         body |= {"max_tokens": 1, "stream_options": {"include_usage": True}}
         reader = ReplyReader()

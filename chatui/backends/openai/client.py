@@ -198,12 +198,8 @@ class ServerClient:
             if exceeds_context(status, complaint):
                 raise ContextExceededError(complaint)
             # Each time at least one field less: OpenAI names one unknown field at a time.
-            fewer = (
-                server_request.drop_refused_fields(fields, complaint)
-                if status in (400, 413, 422)
-                else None
-            )
-            if fewer is None:
+            fewer = server_request.drop_refused_fields(fields, complaint)
+            if status not in (400, 413, 422) or fewer is None:
                 raise self.connection.status_error(response, answer)
             fields = fewer
         # Remember the fields that were dropped or renamed.

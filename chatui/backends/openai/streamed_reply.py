@@ -156,9 +156,8 @@ class StreamedReply:
             notes.append(say("backends.limit_unknown"))
         if self._request.think is not None and not client.chat:
             notes.append(say("prompting.no_thinking_switch"))
-        if refused := sorted(
-            client.refused_fields & server_request.requested_fields(self._request)
-        ):
+        asked = server_request.requested_fields(self._request)
+        if refused := sorted(client.refused_fields & asked):
             notes.append(say("backends.fields_refused", names=", ".join(refused)))
         for note in notes:
             if note not in client.shown_notes:
