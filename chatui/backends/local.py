@@ -76,19 +76,11 @@ class LocalBackend:
         if await self._alive():
             return
         self._loaded = False
-        command = (
-            sys.executable,
-            "-X",
-            "faulthandler",
-            "-c",
-            _BOOT_CODE,
-            self.server,
-            _PACKAGE_PARENT,
-        )
+        command = (sys.executable, "-X", "faulthandler", "-c", _BOOT_CODE)
         try:
             with _open_log() as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command,
+                    *(*command, self.server, _PACKAGE_PARENT),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
@@ -169,7 +161,9 @@ class LocalBackend:
             line = await process.stdout.readline()
             if not line.endswith(b"\n"):
                 self._loaded = False
-                raise _EngineDiedError(_exit_reason(await process.wait()))
+                code = await process.wait()
+                key = "killed" if code == -9 else "died"
+                raise _EngineDiedError(say(f"engine.{key}", code=code))
             try:
                 message = wire.decode(line)
             except ValueError:
@@ -251,10 +245,3 @@ def _open_log() -> IO[bytes]:
         return file.open("ab")
     except OSError:
         return Path(os.devnull).open("ab")
-
-
-def _exit_reason(returncode: int) -> str:
-    """Return a sentence on why the process ended."""
-    if returncode == -9:
-        return say("engine.killed")
-    return say("engine.died", code=returncode)

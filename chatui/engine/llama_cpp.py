@@ -72,11 +72,6 @@ class GgufPlan:
     window: int
     notes: tuple[str, ...] = ()
 
-    @property
-    def cache_bytes(self) -> int:
-        """Size of llama.cpp's KV cache, which is in float16."""
-        return 2 * self.header.cache.numbers(self.window)
-
 
 def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     """Check the file without reading its weights.
@@ -157,7 +152,8 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
     if format is None:
         family = architecture if architecture in _FORMAT_BY_ARCHITECTURE else ""
         format = formats.get(format_of(family, has_chat_template=False))
-    network = GgufNetwork(llama, plan.cache_bytes)
+    # llama.cpp's KV cache is in float16.
+    network = GgufNetwork(llama, 2 * plan.header.cache.numbers(plan.window))
     return LoadedModel(
         spec=spec,
         summary=Loaded(

@@ -294,7 +294,7 @@ async def test_closing_its_input_ends_the_engine_during_a_reply(
 
 
 async def test_invalid_lines_are_skipped(folder: Path) -> None:
-    process = _engine("-m", "chatui.engine")
+    process = _engine("-c", "from chatui.engine.process import serve_torch; serve_torch()")
     output, _ = process.communicate(b"hello\n{}\n" + wire.encode(wire.Quit()), timeout=60)
     assert output == b""
     assert process.returncode == 0
