@@ -83,8 +83,9 @@ class ChatGLMNetwork:
         sop = ids.index(self.model.config.bos_token_id)
         self._sop.fill_(prefix + sop)
         self._gmask.fill_(prefix + int(self._positions[0, 0, sop]))
+        cache.bidirectional = prefix + sop
         with suppress(Stopped), self.decoder.stopped_by(stop_wanted):
-            return self.decoder.read_all(ids, cache, 1, bidirectional=prefix + sop)[0].float()
+            return self.decoder.read_all(ids, cache, last=1)[0].float()
         return None
 
     @property

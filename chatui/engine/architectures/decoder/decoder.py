@@ -113,24 +113,18 @@ class Decoder(CachedReader):
             self._stop_wanted = before
 
     def logits(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        cache: FixedCache,
-        window: int,
-        *,
-        masked: bool,
-        last: int = 1,
-        bidirectional: int = 0,
+        self, ids: Tensor, slots: Tensor, cache: FixedCache, window: int, masked: bool, last: int
     ) -> Tensor:
         """See :meth:`CachedReader.logits`."""
-        states = self._embed(ids, positions)
+        states = self._embed(ids, slots)
         rotation = mask = None
         if self._angles is not None:
-            rotation = self._attend.rotation_factors(*self._angles(positions))
-        if masked or bidirectional or (self._slopes is not None and len(ids) > 1):
-            seen = positions.clamp(min=bidirectional - 1) if bidirectional else positions
-            mask = torch.arange(window, device=self.device) <= seen[:, None]
+            rotation = self._attend.rotation_factors(*self._angles(slots))
+        if masked or (len(ids) > 1 and (cache.bidirectional or self._slopes is not None)):
+            seen = slots[:, None]
+            if cache.bidirectional:
+                seen = seen.clamp(min=cache.bidirectional - 1)
+            mask = torch.arange(window, device=self.device) <= seen
         if self._slopes is not None:
             mask = self._alibi_bias(mask, window)
         for block, layer in zip(self._blocks, cache.layers, strict=True):
@@ -138,7 +132,7 @@ class Decoder(CachedReader):
                 raise Stopped
             normed = block.attention_norm(states)
             attended = self._attend(
-                block.qkv_proj(normed), rotation, block.head_norm, positions, layer, window, mask
+                block.qkv_proj(normed), rotation, block.head_norm, slots, layer, window, mask
             )
             added = block.output_proj(attended)
             added = added if block.post_attention_norm is None else block.post_attention_norm(added)

@@ -58,6 +58,7 @@ class FixedCache:
         length: number of tokens read.
         position: the same number on the device.
         capacity: number of tokens that the buffers have room for.
+        bidirectional: number of first tokens that attend to each other in both directions.
         steps: captured steps by their window, valid for the present buffers only.
     """
 
@@ -70,6 +71,7 @@ class FixedCache:
         self.length = 0
         self.position = position
         self.capacity = 0
+        self.bidirectional = 0
         self.steps: dict[int, Callable[[int | Tensor], Tensor]] = {}
 
     def get_seq_length(self) -> int:
@@ -120,25 +122,16 @@ class CachedReader(ABC):
 
     @abstractmethod
     def logits(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        cache: FixedCache,
-        window: int,
-        *,
-        masked: bool,
-        last: int = 1,
-        bidirectional: int = 0,
+        self, ids: Tensor, slots: Tensor, cache: FixedCache, window: int, masked: bool, last: int
     ) -> Tensor:
         """Write the tokens' keys and values to ``cache``; return logits ``[last, vocabulary]``.
 
         Args:
             ids: int64 ``[rows]``.
-            positions: their cache slots, int64 ``[rows]``.
+            slots: their cache slots, int64 ``[rows]``.
             window: number of cache slots to attend to.
             masked: whether the first row has slots to attend to before it, or unused ones after it.
             last: number of last tokens to compute logits for.
-            bidirectional: number of first tokens with bidirectional attention.
         """
 
     def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
@@ -161,19 +154,13 @@ class CachedReader(ABC):
         cache.length = needed
         return logits
 
-    def read_all(
-        self, ids: Sequence[int | Tensor], cache: FixedCache, last: int, bidirectional: int = 0
-    ) -> Tensor:
-        """Read more tokens; return the logits after each of the last ones, ``[last, vocabulary]``.
-
-        For ``last`` and ``bidirectional`` see :meth:`logits`.
-        """
+    def read_all(self, ids: Sequence[int | Tensor], cache: FixedCache, last: int) -> Tensor:
+        """Read more tokens; return the logits after the last ones, ``[last, vocabulary]``."""
         start, end = cache.length, cache.length + len(ids)
         cache.reserve(end)
-        logits = self.logits(
-            torch.tensor(ids, device=self.device), torch.arange(start, end, device=self.device),
-            cache, end, masked=start > 0, last=last, bidirectional=bidirectional,
-        )  # fmt: skip
+        slots = torch.arange(start, end, device=self.device)
+        tokens = torch.tensor(ids, device=self.device)
+        logits = self.logits(tokens, slots, cache, end, start > 0, last)
         cache.move_to(end)
         return logits
 
@@ -182,7 +169,7 @@ class CachedReader(ABC):
 
         So that the step can be captured, the operations depend on no host value except ``window``.
         """
-        logits = self.logits(ids, cache.position, cache, window, masked=self.windowed)[0]
+        logits = self.logits(ids, cache.position, cache, window, self.windowed, 1)[0]
         cache.position.add_(1)
         return logits
 

@@ -78,21 +78,14 @@ class TransformersStep(CachedReader):
         return FixedCache(layers, position, window, windowed=True)
 
     def logits(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        cache: FixedCache,
-        window: int,
-        *,
-        last: int = 1,
-        **_: Any,
+        self, ids: Tensor, slots: Tensor, cache: FixedCache, window: int, masked: bool, last: int
     ) -> Tensor:
         """See :meth:`CachedReader.logits`; transformers makes the mask."""
         for layer in cache.layers:
             layer.window = window
         output = self._model(
             ids[None],
-            position_ids=positions[None],
+            position_ids=slots[None],
             cache=Cache(layers=list(cache.layers)),
             use_cache=True,
             **({"logits_to_keep": last} if self._keeps_logits else {}),
