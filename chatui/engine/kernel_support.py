@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from chatui.engine.architectures.decoder.causal_attention import DecoderShape
@@ -39,37 +40,31 @@ def attention_kernel(qkv: Tensor, shape: DecoderShape, normed: bool) -> ModuleTy
 
 @cache
 def _checked_kernels(device: torch.device) -> ModuleType | None:
-    """Return the kernels; None without Triton or its C compiler, or if a result is wrong."""
-    if find_spec("triton") is None:
-        return None
+    """Return the kernels for matrix-vector products if they work on a device."""
     from chatui.engine import packed
 
     random = torch.Generator().manual_seed(0)
-    try:
-        from chatui.engine import triton_kernels
+    vector = torch.randn(80, generator=random).to(device)
+    weight = torch.randn(100, 80, generator=random).to(device)
 
-        vector = torch.randn(80, generator=random).to(device)
-        weight = torch.randn(100, 80, generator=random).to(device)
-        exact = functional.linear(vector.double(), weight.double())
-        found = [(triton_kernels.matvec(vector, weight, None), exact)]
+    def results(kernels: ModuleType) -> Iterator[tuple[Tensor, Tensor]]:
+        yield (
+            kernels.matvec(vector, weight, None),
+            functional.linear(vector.double(), weight.double()),
+        )
         for bits in packed.BITS:
             made = packed.pack(weight, bits)
             expected = vector.double() @ packed.unpack(made)[:, :100].double()
-            found.append((triton_kernels.packed_matvec(vector, made, 100, bits, None), expected))
-    except Exception:
-        # Compilers raise many types of errors; PyTorch's own products are used instead.
-        return None
-    correct = all(torch.allclose(one.double(), two, atol=1e-3) for one, two in found)
-    return triton_kernels if correct else None
+            yield kernels.packed_matvec(vector, made, 100, bits, None), expected
+
+    return _module_if_correct("triton_kernels", results, 1e-3)
 
 
 @cache
 def _checked_attention(
     device: torch.device, dtype: torch.dtype, shape: DecoderShape, normed: bool
 ) -> ModuleType | None:
-    """As :func:`_checked_kernels`, at a position in the cache's first part and in a later one."""
-    if find_spec("triton") is None:
-        return None
+    """Return the kernel if it works at a position in the cache's first part and in a later one."""
     from chatui.engine.architectures.decoder.causal_attention import CachedAttention
     from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
@@ -86,24 +81,39 @@ def _checked_attention(
     if shape.rotary is not None:
         rotation = (numbers(1, 1, shape.rotary_dim), numbers(1, 1, shape.rotary_dim))
 
-    def results(kernel: ModuleType | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
+    def attend(kernel: ModuleType | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
         position = torch.tensor([place], device=device)
         mask = (torch.arange(700, device=device) <= position)[None]
         layer = FixedLayer(cached[0].clone(), cached[1].clone(), zero_unused=True)
-        attend = CachedAttention(shape, device, lambda *_: kernel)
-        attended = attend(qkv, rotation, norm, position, layer, 700, mask)
+        attention = CachedAttention(shape, device, lambda *_: kernel)
+        attended = attention(qkv, rotation, norm, position, layer, 700, mask)
         return attended, layer.keys, layer.values
 
-    tolerance = 1e-3 if dtype == torch.float32 else 0.05
-    try:
-        from chatui.engine import triton_attention
-
+    def results(kernel: ModuleType) -> Iterator[tuple[Tensor, Tensor]]:
         for place in (40, 600):
-            both = zip(results(triton_attention, place), results(None, place), strict=True)
-            for one, two in both:
-                if not torch.allclose(one, two, atol=tolerance, rtol=tolerance):
-                    return None
+            yield from zip(attend(kernel, place), attend(None, place), strict=True)
+
+    return _module_if_correct("triton_attention", results, 1e-3 if dtype == torch.float32 else 0.05)
+
+
+def _module_if_correct(
+    name: str,
+    results: Callable[[ModuleType], Iterator[tuple[Tensor, Tensor]]],
+    tolerance: float,
+) -> ModuleType | None:
+    """Return a module of kernels; None without Triton or its C compiler, or if a result is wrong.
+
+    Args:
+        results: computes results with the kernels, and the expected ones.
+    """
+    if find_spec("triton") is None:
+        return None
+    try:
+        kernels = import_module(f"chatui.engine.{name}")
+        for found, expected in results(kernels):
+            if not torch.allclose(found.double(), expected.double(), tolerance, tolerance):
+                return None
     except Exception:
         # Compilers raise many types of errors; PyTorch's own operations are used instead.
         return None
-    return triton_attention
+    return kernels

@@ -8,6 +8,7 @@ import mmap
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -114,23 +115,23 @@ def forget_pages(tensor: Tensor) -> None:
 
     A later access reads the file again. Only for mapped tensors: others would lose their data.
     """
-    if not sys.platform.startswith("linux"):
-        return
     page = mmap.PAGESIZE
     storage = tensor.untyped_storage()
     first = -(-storage.data_ptr() // page) * page
     last = (storage.data_ptr() + storage.nbytes()) // page * page
-    if last > first:
-        madvise = ctypes.CDLL(None).madvise
+    if last > first and (madvise := _libc_function("madvise")):
         madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
+def _libc_function(name: str) -> Any:
+    """Return a function of the C library; None on other systems and if it has none."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
 
 
 def trim_heap() -> None:
     """Return freed memory that glibc still holds to the system: malloc_trim."""
-    if sys.platform.startswith("linux"):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    if trim := _libc_function("malloc_trim"):
+        trim(0)
 
 
 def free_unused() -> None:
@@ -147,8 +148,6 @@ def keep_small_blocks() -> None:
     Otherwise glibc returns buffers that every token needs, such as a copy of the logits, to the
     system, and the system clears them again, which takes longer than computing them.
     """
-    if sys.platform.startswith("linux"):
-        change = getattr(ctypes.CDLL(None), "mallopt", None)
-        if change is not None:
-            change(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-            change(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+    if change := _libc_function("mallopt"):
+        change(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        change(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)

@@ -23,11 +23,13 @@ class AdaptersPlan:
         adapters: a plan for each adapter, in the order in which they are applied.
         tokenizer: folder of the adapters' tokenizer; None for the base's.
         base_rows: rows of the base's embedding (0 without adapters).
+        tables: title and rows of the last adapter with embeddings; None if none has any.
     """
 
     adapters: tuple[AdapterPlan, ...] = ()
     tokenizer: Path | None = None
     base_rows: int = 0
+    tables: tuple[str, int] | None = None
 
     @property
     def entries(self) -> tuple[TensorEntry, ...]:
@@ -51,13 +53,13 @@ class AdaptersPlan:
         Raises:
             ChatuiError: an adapter's tokenizer has more tokens than its embeddings.
         """
-        with_embeddings = [plan for plan in self.adapters if plan.vocabulary is not None]
-        rows = with_embeddings[-1].vocabulary if with_embeddings else None
-        if rows is not None and tokens > rows:
-            title = with_embeddings[-1].files.title
-            raise ChatuiError(say("adapters.short_tables", adapter=title, tokens=tokens, rows=rows))
-        if rows is None:
+        if self.tables is None:
             rows = max(self.base_rows, tokens) if self.tokenizer else self.base_rows
+        else:
+            title, rows = self.tables
+            if tokens > rows:
+                counts = {"tokens": tokens, "rows": rows}
+                raise ChatuiError(say("adapters.short_tables", adapter=title, **counts))
         return rows if rows != self.base_rows else None
 
 
@@ -85,16 +87,12 @@ def plan_adapters(adapters: Sequence[Adapter], base: BaseNetwork) -> AdaptersPla
         if fewer < rows:
             names = {"first": first, "second": second, "rows": rows, "fewer": fewer}
             raise ChatuiError(say("adapters.wrong_order", **names))
-    plans = [check.plan(vocabularies[-1][1] if vocabularies else None) for check in checks]
+    tables = vocabularies[-1] if vocabularies else None
+    plans = tuple(check.plan(tables[1] if tables else None) for check in checks)
     if sum(bool(plan.prefix) for plan in plans) > 1:
         raise ChatuiError(say("adapters.two_prefixes"))
-    folders = [
-        (plan.files.tokenizer, plan.vocabulary is not None)
-        for plan in plans
-        # ChatGLM-6B has one vocabulary, and trainers copy its tokenizer files incompletely.
-        if plan.files.tokenizer is not None and base.family != "chatglm"
-    ]
-    with_embeddings = [folder for folder, embeds in folders if embeds]
-    tokenizers = with_embeddings or [folder for folder, _ in folders]
+    # ChatGLM-6B has one vocabulary, and trainers copy its tokenizer files incompletely.
+    owners = [one for one in checks if one.files.tokenizer and base.family != "chatglm"]
+    owners = [one for one in owners if one.vocabulary is not None] or owners
     rows = base.outline.get_input_embeddings().num_embeddings
-    return AdaptersPlan(tuple(plans), tokenizers[-1] if tokenizers else None, rows)
+    return AdaptersPlan(plans, owners[-1].files.tokenizer if owners else None, rows, tables)

@@ -220,14 +220,11 @@ def _device_of(model: Any, module: str) -> torch.device:
     """Return the device that a module runs on, even if its weights are offloaded."""
     submodule = model.get_submodule(module)
     hook = getattr(submodule, "_hf_hook", None)
-    execution = getattr(hook, "execution_device", None)
-    if execution is not None:
+    if (execution := getattr(hook, "execution_device", None)) is not None:
         return torch.device(execution)
     parameter = next(submodule.parameters(), None)
-    if parameter is not None and not parameter.is_meta:
-        device: torch.device = parameter.device
-        return device
-    return torch.device(model.device)
+    here = model if parameter is None or parameter.is_meta else parameter
+    return torch.device(here.device)
 
 
 def _get(model: Any, name: str) -> Any:
@@ -262,17 +259,17 @@ def _merge(module: Any, pair: LoraHook) -> bool:
 
 def _set_sizes(model: Any, rows: int) -> Callable[[], None]:
     """Set the number of tokens of embedding and head; return a function that undoes it."""
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    before = embedding.num_embeddings, getattr(head, "out_features", None)
+    sizes = [(model.get_input_embeddings(), "num_embeddings")]
+    if (head := model.get_output_embeddings()) is not None:
+        sizes.append((head, "out_features"))
+    before = [getattr(module, name) for module, name in sizes]
 
     def restore() -> None:
-        embedding.num_embeddings = before[0]
-        if head is not None:
-            head.out_features = before[1]
+        for (module, name), size in zip(sizes, before, strict=True):
+            setattr(module, name, size)
 
-    embedding.num_embeddings = rows
-    if head is not None:
-        head.out_features = rows
+    for module, name in sizes:
+        setattr(module, name, rows)
     return restore
 
 

@@ -87,11 +87,6 @@ class AdapterFiles:
     config: LoraConfig | None = None
     tokenizer: Path | None = None
 
-    @property
-    def made_for(self) -> str:
-        """The base's name in the adapter's config, or ""."""
-        return (self.config.base_model_name_or_path if self.config else None) or ""
-
 
 def open_adapter(adapter: Adapter) -> AdapterFiles:
     """Find an adapter's files and read their headers.

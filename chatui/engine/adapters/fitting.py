@@ -49,7 +49,6 @@ class AdapterPlan:
         pairs: its LoRA pairs.
         replaced: tensors that replace the base's, by the base's names.
         prefix: weights of a P-Tuning v2 prefix, by name.
-        vocabulary: rows of the adapter's embeddings; None if it has none.
         notes: notes for the user.
     """
 
@@ -57,7 +56,6 @@ class AdapterPlan:
     pairs: tuple[LoraPair, ...]
     replaced: dict[str, TensorEntry]
     prefix: dict[str, TensorEntry]
-    vocabulary: int | None
     notes: tuple[str, ...]
 
 
@@ -104,9 +102,7 @@ class AdapterCheck:
             notes.append(say("adapters.alpha_guessed", adapter=files.title, alpha=alpha))
         if self.vocabulary is not None and files.adapter.scale != 1:
             notes.append(say("adapters.whole_embeddings", adapter=files.title))
-        return AdapterPlan(
-            files, pairs, self._replaced, self._contents.prefix, self.vocabulary, tuple(notes)
-        )
+        return AdapterPlan(files, pairs, self._replaced, self._contents.prefix, tuple(notes))
 
     def _pair(
         self, name: str, parts: dict[str, TensorEntry], sizes: dict[str, tuple[int, int]]
@@ -206,7 +202,7 @@ class AdapterCheck:
 
     def _wrong_base(self, reason: str) -> ChatuiError:
         """Return an error that names the adapter and the base."""
-        made_for = self.files.made_for
+        made_for = self.files.config and self.files.config.base_model_name_or_path
         hint = say("adapters.made_for", name=made_for) if made_for else ""
         names = {"adapter": self.files.title, "base": self.base.name}
         return ChatuiError(say("adapters.wrong_base", **names, reason=reason, hint=hint))
