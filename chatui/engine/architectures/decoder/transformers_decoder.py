@@ -181,13 +181,15 @@ def _bloom(model: Any) -> Decoder | None:
     shape = DecoderShape(heads, heads, config.hidden_size // heads, scale)
     blocks = [fused_qkv_block(layer, "self_attention", heads) for layer in body.h]
     tokens, norm = forward_of(body.word_embeddings), forward_of(body.word_embeddings_layernorm)
+    # The bias of a key is its position times the head's slope.
+    slopes = body.build_alibi_tensor(torch.ones(1, 2), heads, torch.float32)[:, 0, 1]
     return Decoder(
         shape,
         lambda ids, _: norm(tokens(ids)),
         blocks,
         body.ln_f,
         model.lm_head,
-        slopes=alibi_slopes(heads),
+        slopes=slopes,
     )
 
 
@@ -226,15 +228,3 @@ def _split_heads(module: Any, groups: int, order: tuple[int, int, int]) -> Proje
         return torch.cat([parts[:, :, part].flatten(1) for part in order], dim=-1)
 
     return split
-
-
-def alibi_slopes(heads: int) -> Tensor:
-    """Return ALiBi's slopes, ``[heads]`` float32, as in the code of arXiv:2108.12409.
-
-    They are a geometric series from 2^(-8 / n) on, where n is the largest power of two up to
-    ``heads``, followed by every other slope of the series for 2n.
-    """
-    whole = 1 << (heads.bit_length() - 1)
-    steps = [8 / whole * (index + 1) for index in range(whole)]
-    steps += [4 / whole * (2 * index + 1) for index in range(heads - whole)]
-    return torch.tensor([2.0**-step for step in steps])
