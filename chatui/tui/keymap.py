@@ -6,7 +6,6 @@ The name of a binding is the last part of its description: ``regenerate`` for
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -16,7 +15,7 @@ from typing import Any
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
-from textual.keys import Keys
+from textual.keys import Keys, key_to_character
 
 from chatui import locales, tui
 from chatui.locales import say
@@ -116,18 +115,10 @@ def _wrong_key(keys: object) -> str:
         return str(keys)
     for part in keys.split(","):
         *modifiers, base = part.strip().split("+")
-        is_known = base in _KEY_NAMES or len(base) == 1 or _is_character(base)
+        is_known = base in _KEY_NAMES or key_to_character(base) is not None
         if not is_known or not {*modifiers} <= _MODIFIERS:
             return part.strip() or keys or '""'
     return ""
-
-
-def _is_character(name: str) -> bool:
-    """Return whether a name is Textual's for a character, such as "question_mark"."""
-    try:
-        return bool(unicodedata.lookup(name.replace("_", " ").upper()))
-    except KeyError:
-        return False
 
 
 def _new_names(known: Mapping[str, set[str]], keymap: Mapping[str, str]) -> dict[str, str]:
