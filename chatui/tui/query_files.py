@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -20,28 +19,15 @@ _ENCODINGS = ("utf-8-sig", "gb18030")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-@dataclass(frozen=True)
-class QueryFile:
-    """A text file.
-
-    Attributes:
-        name: the path as typed.
-        text: the whole content.
-    """
-
-    name: str
-    text: str
-
-    @property
-    def in_query(self) -> str:
-        """The text to insert: the name, and the content in a code fence."""
-        longest = max((len(run) for run in re.findall(r"`{3,}", self.text)), default=2)
-        fence = "`" * (longest + 1)
-        return f"{self.name}\n{fence}\n{self.text.rstrip()}\n{fence}\n"
-
-
-def read_query_file(name: str) -> QueryFile:
+def read_query_file(name: str) -> tuple[str, int]:
     """Read a text file.
+
+    Args:
+        name: the path as typed.
+
+    Returns:
+        The text to insert (the name, and the content in a code fence), and the number of characters
+        of the content.
 
     Raises:
         ChatuiError: the path is a folder or a device, or the file is too long, not text, or
@@ -63,7 +49,9 @@ def read_query_file(name: str) -> QueryFile:
             data = stream.read(MAX_BYTES + 1)[:MAX_BYTES]
     except (OSError, ValueError) as error:
         raise ChatuiError(say("tui.file.unreadable", name=shown, reason=error)) from error
-    return QueryFile(name, _text_of(data, shown))
+    text = _text_of(data, shown)
+    fence = "`" * (1 + max((len(run) for run in re.findall(r"`{3,}", text)), default=2))
+    return f"{name}\n{fence}\n{text.rstrip()}\n{fence}\n", len(text)
 
 
 def _text_of(data: bytes, shown: str) -> str:
@@ -129,10 +117,8 @@ def insert_files(text: str) -> tuple[str, tuple[str, ...]]:
     sentences: list[str] = []
     at = 0
     for start, end, name in find_mentions(text):
-        file = read_query_file(name)
-        parts += [text[at:start], "\n" if text[at:start].strip(" ") else "", file.in_query]
-        sentences.append(
-            say("tui.file.taken", name=one_line(name, 100), count=f"{len(file.text):,}")
-        )
+        inserted, count = read_query_file(name)
+        parts += [text[at:start], "\n" if text[at:start].strip(" ") else "", inserted]
+        sentences.append(say("tui.file.taken", name=one_line(name, 100), count=f"{count:,}"))
         at = end
     return "".join(parts) + text[at:].lstrip(" " if at else ""), tuple(sentences)

@@ -182,8 +182,8 @@ class QueryActions(EditActions):
         if name.endswith("/") or not await asyncio.to_thread(expanded(name).exists):
             return
         with self.reporting_errors():
-            file = await asyncio.to_thread(read_query_file, name)
-            self._box.replace_before_cursor(f"@{name}", file.in_query, name)
+            inserted, _ = await asyncio.to_thread(read_query_file, name)
+            self._box.replace_before_cursor(f"@{name}", inserted, name)
 
     # The external editor
 
