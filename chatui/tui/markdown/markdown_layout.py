@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from rich.cells import cell_len
 
@@ -20,6 +21,13 @@ MIN_COLUMN_CELLS = 6
 """Minimum width of a column; below it each cell is on a line of its own."""
 
 Cell = tuple[str, tuple[Span, ...]]
+
+
+class Position(NamedTuple):
+    """The number of rows and of paragraphs before a line."""
+
+    row: int
+    paragraph: int
 
 
 def wrap_line(line: MarkdownLine, paragraph: int, width: int) -> Iterator[Row]:
@@ -53,14 +61,18 @@ class MarkdownTable:
 
     Attributes:
         rows: the cells of each finished row, the head first, and the number of its line.
+        position: position of the head.
     """
 
-    def __init__(self, alignments: Sequence[Alignment], prefix: Prefix, width: int) -> None:
+    def __init__(
+        self, alignments: Sequence[Alignment], prefix: Prefix, width: int, position: Position
+    ) -> None:
         """
         Args:
             width: width without the prefix, in cells.
         """
         self.rows: list[tuple[Sequence[Cell], int]] = []
+        self.position = position
         self._alignments = alignments
         self._prefix = prefix
         self._width = max(1, width)

@@ -12,7 +12,7 @@ from textual.selection import Selection
 
 from chatui.tui.markdown.inline import read_inline
 from chatui.tui.markdown.lines import Alignment, LineState, MarkdownLine, TableRow, read_line
-from chatui.tui.markdown.markdown_layout import Cell, MarkdownTable, wrap_line
+from chatui.tui.markdown.markdown_layout import Cell, MarkdownTable, Position, wrap_line
 from chatui.tui.wrapped_text import WrappedText, shown_text
 from chatui.tui.wrapping import Row, Span
 
@@ -22,24 +22,12 @@ PART_CHARACTERS = 600
 _SENTENCE_ENDS = "。！？；，.!?;, "
 
 
-class _Position(NamedTuple):
-    row: int
-    paragraph: int
-
-
 class _Head(NamedTuple):
     """The last line, if it may be the head of a table: as text, its position and number."""
 
     line: MarkdownLine
-    position: _Position
+    position: Position
     number: int
-
-
-class _OpenTable(NamedTuple):
-    """A table whose last row may follow, and its position."""
-
-    layout: MarkdownTable
-    position: _Position
 
 
 class MarkdownText(WrappedText):
@@ -98,11 +86,11 @@ class MarkdownText(WrappedText):
         self._code: list[str] = []
         self._state = LineState()
         self._line, self._number = "", 0
-        self._final = _Position(0, 0)
+        self._final = Position(0, 0)
         self._changed = 0
         self._continued: Row | None = None
         self._head: _Head | None = None
-        self._table: _OpenTable | None = None
+        self._table: MarkdownTable | None = None
         super()._begin()
 
     def _read(self, text: str) -> int:
@@ -141,8 +129,8 @@ class MarkdownText(WrappedText):
         return line
 
     @property
-    def _end(self) -> _Position:
-        return _Position(len(self._rows), len(self._numbers))
+    def _end(self) -> Position:
+        return Position(len(self._rows), len(self._numbers))
 
     def _write(self, part: str, *, is_final: bool) -> None:
         """Write a line or a part of one, in place of the unfinished line before.
@@ -219,40 +207,40 @@ class MarkdownText(WrappedText):
             self._append(head.line, head.number)
             self._final = self._end
 
-    def _begin_table(self, alignments: Sequence[Alignment]) -> _OpenTable:
+    def _begin_table(self, alignments: Sequence[Alignment]) -> MarkdownTable:
         """Write the last line as the head of a table."""
         head, self._head = self._head, None
         assert head is not None
         prefix = head.line.first
         width = self._width - sum(cell_len(text) for text, _ in prefix)
-        table = _OpenTable(MarkdownTable(alignments, prefix, width), head.position)
+        table = MarkdownTable(alignments, prefix, width, head.position)
         self._truncate(head.position)
         self._write_row(table, self._state.head, head.number, is_final=True)
         return table
 
     def _write_row(
-        self, table: _OpenTable, cells: Sequence[str], number: int, is_final: bool
+        self, table: MarkdownTable, cells: Sequence[str], number: int, is_final: bool
     ) -> None:
         """Write the next row of a table."""
         row = [read_inline(cell) for cell in cells]
         self._fit_columns(table, row, is_final)
-        rows = table.layout.rows
-        self._append_row(table.layout.lines(len(rows), row), number)
+        rows = table.rows
+        self._append_row(table.lines(len(rows), row), number)
         if is_final:
             rows.append((row, number))
 
-    def _fit_columns(self, table: _OpenTable, row: Sequence[Cell], is_final: bool) -> None:
+    def _fit_columns(self, table: MarkdownTable, row: Sequence[Cell], is_final: bool) -> None:
         """Write all finished rows of a table again if the columns change with another row."""
-        if table.layout.fit(row, is_final=is_final):
+        if table.fit(row, is_final=is_final):
             self._truncate(table.position)
-            for index, (earlier, number) in enumerate(table.layout.rows):
-                self._append_row(table.layout.lines(index, earlier), number)
+            for index, (earlier, number) in enumerate(table.rows):
+                self._append_row(table.lines(index, earlier), number)
             self._final = self._end
 
     def _narrow_columns(self) -> None:
         """Undo what an unfinished row that is none has widened."""
         if self._table is not None:
-            self._fit_columns(self._table, self._table.layout.rows[0][0], True)
+            self._fit_columns(self._table, self._table.rows[0][0], True)
 
     def _end_table(self) -> None:
         """Let the next line neither begin nor continue a table."""
@@ -265,7 +253,7 @@ class MarkdownText(WrappedText):
             # The rule below the head is the next line of the Markdown.
             self._append(line, number + (line.style == "rule"))
 
-    def _truncate(self, position: _Position) -> None:
+    def _truncate(self, position: Position) -> None:
         del self._rows[position.row :]
         del self._numbers[position.paragraph :]
         self._changed = min(self._changed, position.row)
