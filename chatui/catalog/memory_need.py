@@ -59,7 +59,8 @@ def cache_size(config: Mapping[str, Any]) -> CacheSize:
     text = config.get("text_config") or config
 
     def number(*names: str) -> int:
-        return next((value for name in names if (value := text.get(name)) and _is_int(value)), 0)
+        values = map(text.get, names)
+        return next((value for value in values if type(value) is int and value), 0)
 
     layers = number("num_hidden_layers", "num_layers", "n_layer", "n_layers")
     heads = number("num_attention_heads", "n_head", "n_heads", "attention_heads") or 1
@@ -77,10 +78,6 @@ def cache_size(config: Mapping[str, Any]) -> CacheSize:
     sliding = sum("sliding" in kind or "chunked" in kind for kind in growing)
     kept = number("sliding_window", "attention_chunk_size")
     return CacheSize((len(growing) - sliding) * per_layer, sliding * per_layer, kept)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
