@@ -8,7 +8,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from chatui.conversation.playback import ReplayPoint
-from chatui.conversation.rounds import Piece, Round, Transcript
+from chatui.conversation.rounds import Piece, Round, Transcript, interrupted
 from chatui.conversation.store import Store
 from chatui.messages import PartialReply
 
@@ -80,15 +80,14 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
     known = conversation_id, *asked, of_store.sampling, of_store.seed
     begun = store.add_round(*known)
     ended = replace(
-        begun,
+        interrupted(begun, pieces),
         state="stopped",
-        # A reply without pieces is replayed as a whole.
-        reply=of_store.reply if is_whole else "".join(piece.text for piece in pieces),
         finish_reason="cancelled",
         prompt_tokens=of_store.prompt_tokens,
-        output_tokens=len(pieces),
-        seconds=pieces[-1].at_seconds if pieces else 0.0,
     )
+    if is_whole:
+        # A reply without pieces is replayed as a whole.
+        ended = replace(ended, reply=of_store.reply)
     store.finish_round(ended, pieces)
     return conversation_id
 

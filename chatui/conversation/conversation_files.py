@@ -296,5 +296,5 @@ def _transcript_from_dialogue(dialogue: Dialogue, at: float) -> Transcript:
     for before, said in enumerate(dialogue.rounds):
         state: Literal["stopped", "done"] = "stopped" if before in dialogue.unfinished else "done"
         rounds.append(Round(before + 1, 0, before or None, *said, state, started_at=at))
-    about = Conversation(0, "", at, at, len(rounds), len(rounds) or None)
+    about = Conversation(0, "", at, at, head_id=len(rounds) or None)
     return Transcript(about, tuple(rounds))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -185,7 +185,7 @@ class Conversation:
         id: unique in the store.
         title: one line.
         created_at, updated_at: seconds since the epoch.
-        round_count: rounds from the first to the head.
+        round_count: rounds from the first to the head; 0 if it was not read from the store.
         head_id: the last round of the path that is shown; None if there is no round.
         is_replying: True if a reply in it was being written when it was read.
         model: name of the model that replied in the head.
@@ -198,7 +198,7 @@ class Conversation:
     title: str
     created_at: float
     updated_at: float
-    round_count: int = 0
+    round_count: int = field(default=0, compare=False)
     head_id: int | None = None
     is_replying: bool = field(default=False, compare=False)
     model: str = field(default="", compare=False)
@@ -230,6 +230,14 @@ class Transcript:
     def path(self) -> tuple[Round, ...]:
         """Return the rounds from the first to the head."""
         return path_to({each.id: each for each in self.rounds}, self.conversation.head_id)
+
+
+def interrupted(round_: Round, pieces: Sequence[Piece]) -> Round:
+    """Return a streaming round as it ends if its process dies, with the pieces saved of it."""
+    reply = "".join(piece.text for piece in pieces)
+    seconds = pieces[-1].at_seconds if pieces else 0.0
+    known: dict[str, Any] = {"reply": reply, "output_tokens": len(pieces), "seconds": seconds}
+    return replace(round_, state="interrupted", **known)
 
 
 def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:

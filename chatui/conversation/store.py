@@ -13,7 +13,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from chatui.conversation.conversation_store import (
 )
 from chatui.conversation.database import Database, ProgressHandler, plain_errors
 from chatui.conversation.presence import Presence
-from chatui.conversation.rounds import Conversation, Piece, Round, conversation_title
+from chatui.conversation.rounds import Conversation, Piece, Round, conversation_title, interrupted
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -237,10 +236,8 @@ class Store(ConversationStore):
 
 def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
     """Mark the streaming rounds of one process as interrupted, with the pieces saved of them."""
-    ended = []
-    for each in tables.rounds_where(db, "r.state = 'streaming' AND r.writer = ?", writer):
-        pieces = tables.pieces(db, each.id)
-        seconds = pieces[-1].at_seconds if pieces else 0.0
-        ended.append(replace(each, state="interrupted", output_tokens=len(pieces), seconds=seconds))
-        tables.update_round(db, ended[-1])
+    streaming = tables.rounds_where(db, "r.state = 'streaming' AND r.writer = ?", writer)
+    ended = [interrupted(each, tables.pieces(db, each.id)) for each in streaming]
+    for each in ended:
+        tables.update_round(db, each)
     return ended

@@ -20,7 +20,7 @@ from chatui.conversation.rounds import (
     PromptMark,
     Round,
     Transcript,
-    path_to,
+    interrupted,
     title_from_query,
 )
 from chatui.conversation.transcript_events import (
@@ -179,15 +179,13 @@ class _TranscriptBuilder:
             case events.TokenEvent():
                 if number not in self._pieces:
                     self._pieces[number] = list(self._packed[number])
-                self._pieces[number].append(Piece(self._seconds(event), **_own_values(event)))
+                about = event.text, event.token_id, event.logprob, event.alternatives
+                self._pieces[number].append(Piece(self._seconds(event), *about))
             case events.BranchEvent():
                 self._head = number
             case events.PromptEvent():
-                counts = {
-                    "prompt_tokens": event.prompt_tokens,
-                    "reused_tokens": event.reused_tokens,
-                }
-                self._update(number, **counts)
+                tokens, reused = event.prompt_tokens, event.reused_tokens
+                self._update(number, prompt_tokens=tokens, reused_tokens=reused)
                 if event.hash is not None:
                     self._prompts[number] = PromptMark(event.hash, event.dropped_rounds)
             case events.StopEvent():
@@ -230,13 +228,7 @@ class _TranscriptBuilder:
         for number, pieces in self._pieces.items():
             self._packed[number] = pieces
             if self._rounds[number].state == "streaming":
-                self._update(
-                    number,
-                    state="interrupted",
-                    reply=self._text(number),
-                    output_tokens=len(pieces),
-                    seconds=pieces[-1].at_seconds if pieces else 0.0,
-                )
+                self._rounds[number] = interrupted(self._rounds[number], pieces)
         header = self._header
         start, updated_at = header.start, header.updated_at
         rounds, others = tuple(self._rounds.values()), tuple(self._others)
@@ -245,8 +237,10 @@ class _TranscriptBuilder:
             header.title or (title_from_query(rounds[0].query) if rounds else ""),
             start if header.created_at is None else header.created_at,
             start + self._last_time if updated_at is None else updated_at,
-            *(len(path_to(self._rounds, self._head)), self._head, False, ""),
-            *(header.pinned, header.archived, header.tags),
+            head_id=self._head,
+            pinned=header.pinned,
+            archived=header.archived,
+            tags=header.tags,
         )
         return Transcript(conversation, rounds, self._packed, self._prompts, others)
 

@@ -188,7 +188,7 @@ def test_a_saved_conversation_is_exported(tmp_path: Path, file: Path) -> None:
         (2, 1, "二", "乙", "interrupted"),
     ]
     assert back.pieces == {1: (Piece(0.1, "甲", 3, None),), 2: (Piece(0.2, "乙"),)}
-    assert (back.conversation.title, back.conversation.round_count) == ("一", 2)
+    assert (back.conversation.title, len(back.path())) == ("一", 2)
     store.close()
 
 

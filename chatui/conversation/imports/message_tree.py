@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatui.conversation.dialogues import ROLES, InvalidRecord
-from chatui.conversation.rounds import Conversation, Round, RoundState, Transcript, path_to
+from chatui.conversation.rounds import Conversation, Round, RoundState, Transcript
 from chatui.locales import say
 
 _LONGEST_REPLY_SECONDS = 3600.0
@@ -158,9 +158,7 @@ def build_conversation(
     head = numbers.get(current, len(rounds))
     created = created_at or rounds[0].started_at
     updated = max(updated_at, created, max(each.started_at for each in rounds))
-    about = Conversation(
-        0, title, created, updated, len(path_to(dict(enumerate(rounds, 1)), head)), head
-    )
+    about = Conversation(0, title, created, updated, head_id=head)
     unread += len(by_id) - len(reached)
     return Transcript(about, tuple(rounds), unread_messages=unread)
 
