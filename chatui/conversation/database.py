@@ -85,8 +85,7 @@ class Database:
         """
         if threading.get_ident() == self._thread:
             return self._transaction(job)
-        future: Future[Result] = self._queue.submit(self._transaction, job)
-        return future.result()
+        return self._queue.submit(self._transaction, job).result()
 
     @contextmanager
     def reading(self, cancelled: threading.Event | None = None) -> Iterator[sqlite3.Connection]:
@@ -115,18 +114,9 @@ class Database:
             connection.close()
 
     def _transaction(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
-        connection = self._writing_connection
-        with self._in_memory_lock, plain_errors(self._file):
+        with self._in_memory_lock, plain_errors(self._file), self._writing_connection as connection:
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = job(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                # On some errors, such as a full disk, SQLite has already rolled back.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        return result
+            return job(connection)
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

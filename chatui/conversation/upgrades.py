@@ -58,8 +58,8 @@ def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
     """
     if version_of(connection) == to:
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         # Another process may have upgraded it while this one waited for the lock.
         version = version_of(connection)
         if version > to:
@@ -67,11 +67,6 @@ def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
         for statements in STEPS[version:to]:
             _run_step(connection, statements)
         connection.execute(f"PRAGMA user_version = {to}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _run_step(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
