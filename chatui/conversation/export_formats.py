@@ -55,18 +55,9 @@ def to_svg(transcript: Transcript, probabilities: bool = False) -> str:
     from rich.terminal_theme import TerminalTheme
     from rich.text import Text
 
+    # NO_COLOR is only for terminals.
     console = Console(
-        file=io.StringIO(),
-        record=True,
-        width=_COLUMNS,
-        force_terminal=True,
-        color_system="truecolor",
-        highlight=False,
-        legacy_windows=False,
-        # NO_COLOR is only for terminals.
-        no_color=False,
-        emoji=False,
-        markup=False,
+        file=io.StringIO(), record=True, width=_COLUMNS, color_system="truecolor", no_color=False
     )
     for each in transcript.path():
         console.print(Text(_safe(each.query), _QUERY))
