@@ -83,6 +83,15 @@ def ask_for_a_long_reply(terminal: RealTerminal) -> None:
     terminal.until(lambda: len(reply_of(terminal, "不停")) > 8)
 
 
+def test_a_failing_editor_gives_the_terminal_back(start: Start) -> None:
+    terminal = start(EDITOR="false", VISUAL="")
+    terminal.until_shown("F1")
+    terminal.type("\x1bx")
+    terminal.until_shown("false")
+    terminal.type("还在")
+    terminal.until(lambda: "│ 还在" in terminal.text)
+
+
 def test_talk_stop_quit_and_go_on(start: Start) -> None:
     terminal = start()
     terminal.until_shown("诗友在此")

@@ -189,13 +189,20 @@ class QueryActions(EditActions):
 
     async def action_editor(self) -> None:
         """Edit the text of the query box in $EDITOR."""
+        text = problem = ""
         try:
-            with self.reporting_errors():
-                with self.app.batch_update(), self.app.suspend():
+            with self.app.batch_update(), self.app.suspend():
+                try:
                     text = await _edit_externally(without_surrogates(self._box.query_text))
-                self._box.set_query(text, held=False)
+                except ChatuiError as error:
+                    # An exception in the block would leave the app suspended.
+                    problem = str(error)
         except SuspendNotSupported:
-            self.app.tell_user(say("tui.editor.not_here"))
+            problem = say("tui.editor.not_here")
+        if problem:
+            self.app.tell_user(problem)
+        else:
+            self._box.set_query(text, held=False)
         self.refresh(layout=True)
 
     # Waiting queries
