@@ -188,7 +188,7 @@ class HuggingFace(Hub):
             if file.lfs:
                 size, digest = file.lfs.size, file.lfs.sha256
             # The hash becomes a file's name.
-            is_hash = (_SHA256 if file.lfs else _SHA1).fullmatch(digest)
+            is_hash = (_SHA256 if file.lfs else _SHA1).fullmatch(digest or "")
             if size is None or not is_hash or not _is_safe(file.rfilename):
                 continue
             url = f"{self.endpoint}/{hub_id}/resolve/{commit}/{quote(file.rfilename)}"
