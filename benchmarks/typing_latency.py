@@ -31,11 +31,12 @@ from chatui.conversation.store import Store
 from chatui.settings import Settings
 from chatui.messages import ModelSpec
 from chatui.tui.app import ChatApp
-from chatui import locations
+from chatui import locales, locations
 text = "东风吹雨\\n" + "".join(REPLY.format(n=n) for n in range(300))
 backend = SilentBackend(text, {rate})
 store = Store(locations.database_file())
-ChatApp(Settings(), ModelSpec("talker", SPEC.path), store, backend, "en").run()
+locales.set_language("en")
+ChatApp(Settings(), ModelSpec("talker", SPEC.path), store, backend).run()
 """
 
 

@@ -31,7 +31,7 @@ FRAME_SECONDS = 0.09
 
 
 def app() -> ChatApp:
-    from chatui import catalog
+    from chatui import catalog, locales
     from chatui.conversation.store import Store
     from chatui.settings import Settings
     from chatui.tui.app import ChatApp
@@ -39,7 +39,8 @@ def app() -> ChatApp:
     settings = Settings()
     spec = catalog.resolve("shiyou", settings)
     spec = replace(spec, sampling=replace(spec.sampling, seed=SEED))
-    return ChatApp(settings, spec, Store(None), language="zh")
+    locales.set_language("zh")
+    return ChatApp(settings, spec, Store(None))
 
 
 async def until_idle(pilot: Pilot[None], shown: ChatApp) -> None:

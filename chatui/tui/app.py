@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events
 from textual.app import App
@@ -19,7 +19,6 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.geometry import Offset
 
-from chatui import locales
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -69,18 +68,14 @@ class ChatApp(TurnsApp):
         spec: ModelSpec,
         store: Store,
         backend: Backend | None = None,
-        language: Literal["auto", "zh", "en"] | None = None,
         notices: Sequence[str] = (),
     ) -> None:
         """
         Args:
             spec: the model of the start.
             backend: runs that model; None creates the backend that the spec names.
-            language: of the interface; None keeps the current one.
             notices: warnings to show at the start.
         """
-        if language is not None:
-            locales.set_language(language)
         self._own_cursor_position = Offset(0, 0)
         terminal_input.install()
         super().__init__(settings, spec, store, backend)

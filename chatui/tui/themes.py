@@ -110,4 +110,4 @@ def prepare(app: App[Any]) -> None:
         app._filters = [
             NoColor() if isinstance(each, Monochrome) else each for each in app._filters
         ]
-        app.stylesheet.read(Path(__file__).with_name("no_color.tcss"))
+        app.stylesheet.read(Path(__file__).with_suffix(".tcss"))

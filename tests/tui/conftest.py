@@ -15,6 +15,7 @@ from textual._compositor import Compositor
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 
+from chatui import locales
 from chatui.backends import servers
 from chatui.catalog import listing
 from chatui.conversation.store import Store
@@ -95,10 +96,13 @@ def drive(home: object) -> Any:
         settings: Settings | None = None,
         spec: ModelSpec = SPEC,
         notifications: bool = False,
+        language: str = "",
         **kwargs: Any,
     ) -> AsyncIterator[Driven]:
         backend = backend or ScriptedBackend(replies, delay_seconds)
         store = store or Store(None)
+        if language:
+            locales.set_language(language)
         app = ChatApp(settings or Settings(), spec, store, backend, **kwargs)
         async with app.run_test(size=size, notifications=notifications) as pilot:
             driven = Driven(app, pilot, backend, store)

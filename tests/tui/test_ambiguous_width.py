@@ -14,6 +14,7 @@ import asyncio, sys
 from driven import Driven
 from saved_conversations import SPEC, add_conversation
 from scripted_backend import ScriptedBackend
+from chatui import locales
 from chatui.conversation.store import Store
 from chatui.settings import Settings
 from chatui.tui.ambiguous_width import IN_ASCII
@@ -24,7 +25,8 @@ TABLE = "| “甲” | 说明 |\\n| --- | --- |\\n| α→β | 一 |\\n| 春🌄�
 async def main():
     store = Store(None)
     id_ = add_conversation(store, ("问", "“春……”" * 12), ("表", TABLE))
-    app = ChatApp(Settings(ambiguous_width=2), SPEC, store, ScriptedBackend(), "zh")
+    locales.set_language("zh")
+    app = ChatApp(Settings(ambiguous_width=2), SPEC, store, ScriptedBackend())
     async with app.run_test(size=(60, 40)) as pilot:
         on = Driven(app, pilot, app._backend, store)
         await app.screen.open_conversation(id_)

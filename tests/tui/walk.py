@@ -13,6 +13,7 @@ from saved_conversations import SPEC, add_conversation
 from scripted_backend import ScriptedBackend
 from textual.widgets import Static
 
+from chatui import locales
 from chatui.catalog import ModelEntry
 from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
@@ -90,7 +91,8 @@ def app(
 ) -> ChatApp:
     backend = ScriptedBackend([list(SHORT_REPLY)])
     spec = replace(SPEC, sampling=replace(SPEC.sampling, temperature=0.9, top_k=40))
-    shown = ChatApp(Settings(theme=theme), spec, store or stored(), backend, language)
+    locales.set_language(language)
+    shown = ChatApp(Settings(theme=theme), spec, store or stored(), backend)
     shown.known_adapters = ADAPTERS
     return shown
 
