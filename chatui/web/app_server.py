@@ -8,17 +8,20 @@ import html
 import logging
 import os
 import signal
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from aiohttp import web
+from textual_serve.app_service import AppService
 from textual_serve.server import Server, to_int
 
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
-from chatui.web.page_session import PageSession
+from chatui.web import PAGE_DRIVER
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -31,8 +34,54 @@ _HEADERS = {
 }
 """Headers that forbid loading from other hosts, and keep the token out of Referer."""
 
+QUIT_SECONDS = 8.0
+"""Seconds that an app has to save its running reply and to end, before it is killed."""
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 logger = logging.getLogger(__name__)
+
+
+class PageSession(AppService):
+    """Runs an app process for a page; the process and its children end with the page."""
+
+    async def _open_app_process(self, width: int = 80, height: int = 24) -> Process:
+        environment = self._build_environment(width, height)
+        # The same command; with this driver it runs the app.
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *sys.orig_argv[1:],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={**environment, "TEXTUAL_DRIVER": PAGE_DRIVER},
+            start_new_session=True,
+        )
+        self._stdin = process.stdin
+        return process
+
+    async def run(self) -> None:
+        await super().run()
+        await self.remote_close()
+
+    async def stop(self) -> None:
+        """Ask the app to quit, and kill it after :data:`QUIT_SECONDS`."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        await self._download_manager.cancel_app_downloads(self.app_service_id)
+        await self.send_meta({"type": "quit"})
+        if self._task is not None:
+            self._task.cancel()
+            await self._task
+        with suppress(asyncio.TimeoutError, ConnectionError):
+            # Its output is read and dropped, so that it never waits for a reader.
+            await asyncio.wait_for(process.communicate(), QUIT_SECONDS)
+        with suppress(ProcessLookupError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 class AppServer(Server):
@@ -77,7 +126,10 @@ class AppServer(Server):
             "TOKEN": self.token,
             "LANGUAGE": current_language(),
             "FONT_SIZE": str(min(max(to_int(request.query.get("fontsize", ""), 16), 6), 72)),
-            **{name.upper(): html.escape(say(f"web.page.{name}")) for name in _PAGE_WORDS},
+            **{
+                name.upper(): html.escape(say(f"web.page.{name}"))
+                for name in ("loading", "ended", "again")
+            },
         }
         for name, value in words.items():
             page = page.replace(f"%{name}%", value)
@@ -147,6 +199,3 @@ class AppServer(Server):
 
 async def _close(socket: web.WebSocketResponse) -> None:
     await socket.close()
-
-
-_PAGE_WORDS = ("loading", "ended", "again")

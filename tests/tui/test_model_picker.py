@@ -16,6 +16,7 @@ from chatui.messages import Adapter, ModelSpec
 from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelPicker
+from chatui.tui.widgets.fetch_bar import FetchBar
 
 ENTRIES = (
     ModelEntry(
@@ -78,7 +79,7 @@ async def test_enter_waits_for_the_search(
 
     monkeypatch.setattr(model_picker, "list_models", slowly)
     async with drive() as on:
-        on.app.push_screen(ModelPicker(on.app.settings, on.app.turns.spec, on.app.turns.start_spec))
+        on.app.push_screen(ModelPicker(on.app.screen.query_one(FetchBar)))
         chosen: list[str] = []
         monkeypatch.setattr(ModelPicker, "choose", lambda self, item: chosen.append(item.reference))
         await on.until(lambda: isinstance(on.app.screen, ModelPicker) and on.app.screen.is_mounted)

@@ -20,11 +20,11 @@ from chatui.catalog.adapters import (
 from chatui.catalog.library import adapter_presets_for
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Adapter
+from chatui.messages import Adapter, ModelSpec
 from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import in_quotes, one_line
-from chatui.tui.model_names import adapter_title
+from chatui.tui.model_names import adapter_title, display_name
 from chatui.tui.screens.picker import WORDS, OrderedPicker
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.widgets.pick_list import ListRow, matches
@@ -99,34 +99,28 @@ class AdapterPicker(OrderedPicker[Adapter]):
         Binding("f3", "cancel", "tui.keys.close"),
     ]
 
-    def __init__(
-        self,
-        settings: Settings,
-        model: str,
-        on: tuple[Adapter, ...],
-        given: tuple[Adapter, ...],
-        reference: str = "",
-    ) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         """
         Args:
-            model: the base's name.
-            on: the adapters in use, in their order.
-            given: adapters to offer besides those found on the disk.
-            reference: the value of ``--model`` for the base.
+            spec: the base, with the adapters in use.
         """
-        self._model, self._reference = one_line(model, 40), one_line(reference or model, 60)
+        self._model, self._reference = (
+            one_line(display_name(spec.name), 40),
+            one_line(spec.name, 60),
+        )
         words = (say(f"tui.adapters.{part}", model=self._model) for part in WORDS)
         super().__init__(*words, message=say("tui.adapters.looking"))
-        self._settings = settings
         self._how_to_get = ""
-        self._given = tuple(dict.fromkeys((*on, *given)))
-        self.chosen = list(on)
+        self.chosen = list(spec.adapters)
         self._found: dict[Adapter, AdapterSummary] | None = None
 
     async def find(self, words: str) -> None:
         """List the adapters that match; the first call reads the disk in a thread."""
         if self._found is None:
-            self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
+            known = self.app.known_adapters
+            self._found = await asyncio.to_thread(
+                found_adapters, self.app.settings, tuple(dict.fromkeys((*self.chosen, *known)))
+            )
             presets = await asyncio.to_thread(adapter_presets_for, self._reference)
             self._how_to_get = how_to_get_adapters(self._model, self._reference, presets)
         matching = [

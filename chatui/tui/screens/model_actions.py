@@ -91,7 +91,7 @@ class ModelActions(ChatLayout):
             return
         from chatui.tui.screens.model_picker import ModelPicker
 
-        bar, turns = self.query_one(FetchBar), self.app.turns
+        bar = self.query_one(FetchBar)
 
         async def take(chosen: str | ModelSpec | Download) -> None:
             if isinstance(chosen, ModelSpec):
@@ -101,8 +101,7 @@ class ModelActions(ChatLayout):
             else:
                 bar.begin(chosen)
 
-        picker = ModelPicker(self.app.settings, turns.spec, turns.start_spec, bar)
-        await self.show_picker(picker, take)
+        await self.show_picker(ModelPicker(bar), take)
 
     async def _switch_to_name(self, name: str) -> None:
         """Switch to the model of a name, and tell the user if there is none."""
@@ -117,8 +116,7 @@ class ModelActions(ChatLayout):
     def _switch(self, spec: ModelSpec) -> None:
         """Switch to a model; if the running reply delays the switch, tell the user."""
         if self.app.turns.is_replying:
-            words = say("tui.models.next", model=display_name(reply_author(spec)))
-            self.app.tell_user(words, "information")
+            self.app.hint("tui.models.next", model=display_name(reply_author(spec)))
         self.app.turns.switch(spec)
 
     async def action_adapters(self, path: str = "") -> None:
@@ -138,9 +136,7 @@ class ModelActions(ChatLayout):
             if chosen != spec.adapters:
                 self._switch(with_adapters(spec, chosen))
 
-        name, known = display_name(spec.name), app.known_adapters
-        picker = AdapterPicker(app.settings, name, spec.adapters, known, spec.name)
-        await self.show_picker(picker, take)
+        await self.show_picker(AdapterPicker(spec), take)
 
     async def _put_on(self, path: str) -> None:
         from chatui.tui.screens.adapter_picker import adapter_at

@@ -18,7 +18,6 @@ from chatui.locales import say
 from chatui.messages import Loaded, ModelSpec
 from chatui.prompting.format import CHAT_TEMPLATE
 from chatui.readable import size
-from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.screens.picker import WORDS, Picker
 from chatui.tui.screens.questions import offer_to_fetch
@@ -39,24 +38,13 @@ class ModelPicker(Picker[str | ModelSpec | Download, ModelEntry]):
         Binding("f2", "cancel", "tui.keys.close"),
     ]
 
-    def __init__(
-        self,
-        settings: Settings,
-        current: ModelSpec,
-        first: ModelSpec,
-        fetch_bar: FetchBar | None = None,
-    ) -> None:
+    def __init__(self, fetch_bar: FetchBar) -> None:
         """
         Args:
-            current: the current model.
-            first: the model that the app was started with, which may be in no list.
             fetch_bar: shows the running download.
         """
         words = (say(f"tui.models.{part}") for part in WORDS)
         super().__init__(*words, message=say("tui.models.looking"))
-        self._settings = settings
-        self._current = (current.name, current.path)
-        self._first = first
         self._fetch_bar = fetch_bar
         self._entries: tuple[ModelEntry, ...] | None = None
         self._served: tuple[ModelEntry, ...] = ()
@@ -69,7 +57,7 @@ class ModelPicker(Picker[str | ModelSpec | Download, ModelEntry]):
     async def find(self, words: str) -> None:
         """List the models that match; the first call reads the catalog and the disk in a thread."""
         if self._entries is None:
-            found = await asyncio.to_thread(list_models, self._settings)
+            found = await asyncio.to_thread(list_models, self.app.settings)
             self._recent = await asyncio.to_thread(self.app.store.recent_models)
             self._entries = found
         self._list(words)
@@ -77,7 +65,7 @@ class ModelPicker(Picker[str | ModelSpec | Download, ModelEntry]):
     @work(group="served")
     async def _find_served(self) -> None:
         """Add the models of servers to the list that is already shown; they may take seconds."""
-        self._served = await server_entries(self._settings)
+        self._served = await server_entries(self.app.settings)
         if self._served and self._entries is not None:
             moved = self.highlighted is not self._proposed
             self._list(self.words, self.highlighted if moved else None)
@@ -90,8 +78,10 @@ class ModelPicker(Picker[str | ModelSpec | Download, ModelEntry]):
         """
         everything = [*self._served, *(self._entries or ())]
         references = {entry.reference for entry in everything}
-        if not references & {self._first.name, self._first.path}:
-            name = self._first.name
+        # The model of the start may be in no list.
+        first = self.app.turns.start_spec
+        if not references & {first.name, first.path}:
+            name = first.name
             everything.insert(0, ModelEntry(name, "folder", name, say("tui.models.opened")))
         if is_hub_id(hub_id := words.strip()) and hub_id not in references:
             about = say("tui.models.from_hub")
@@ -113,27 +103,33 @@ class ModelPicker(Picker[str | ModelSpec | Download, ModelEntry]):
                 ListRow(each, variant_row(each) if is_variant else self._row(each), heading)
                 for each, heading, is_variant in grouped(found, self._recent)
             ]
-        here = [row.item for row in rows if row.item.reference in self._current]
+        here = [row.item for row in rows if self._is_current(row.item)]
         self._proposed = next(iter([] if words.strip() else here), rows[0].item if rows else None)
         shown = pointed_at if pointed_at in found else self._proposed
         self.show(rows, say("tui.models.none"), shown)
 
+    def _is_current(self, entry: ModelEntry) -> bool:
+        spec = self.app.turns.spec
+        return entry.reference in (spec.name, spec.path)
+
     def _row(self, entry: ModelEntry) -> Content:
-        asked = None if self._settings.context == "auto" else self._settings.context
-        memory = memory_words(entry, self.app.turns.loaded, asked, self._settings.weights)
-        return model_row(entry, entry.reference in self._current, memory)
+        settings = self.app.settings
+        asked = None if settings.context == "auto" else settings.context
+        memory = memory_words(entry, self.app.turns.loaded, asked, settings.weights)
+        return model_row(entry, self._is_current(entry), memory)
 
     def action_stop_fetching(self) -> None:
         """Stop the download, so that another can begin."""
-        if self._fetch_bar and self._fetch_bar.running:
+        if self._fetch_bar.running:
             self._fetch_bar.stop_or_choose()
             self.show_message("")
 
     def choose(self, item: ModelEntry) -> None:
         if item.usable:
             # The model of the start keeps its options: adapters, format, device.
-            is_first = item.reference in (self._first.name, self._first.path)
-            self.dismiss(self._first if is_first else item.reference)
+            first = self.app.turns.start_spec
+            is_first = item.reference in (first.name, first.path)
+            self.dismiss(first if is_first else item.reference)
         elif item.lacking:
             self._offer_to_fetch(item)
         else:

@@ -67,14 +67,14 @@ class LineQuestion(ModalScreen[str | None]):
 
 
 async def offer_to_fetch(
-    app: TurnsApp, bar: FetchBar | None, item: ModelEntry, tell: Callable[[str], None]
+    app: TurnsApp, bar: FetchBar, item: ModelEntry, tell: Callable[[str], None]
 ) -> Download | None:
     """Ask whether to fetch a model; return the download, not yet begun, or None.
 
     Args:
         tell: shows a sentence; "" removes it.
     """
-    if bar is not None and bar.running:
+    if bar.running:
         tell(say("tui.fetch.one_at_a_time", name=one_line(bar.running)))
         return None
     tell(say("tui.fetch.asking", name=one_line(item.title)))
