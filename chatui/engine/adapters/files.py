@@ -29,7 +29,7 @@ from chatui.validation_errors import describe_error
 
 PREFIX_ENCODER = "prefix_encoder."
 
-_WRAPPERS = ("base_model.model.", "base_model.", "module.", "_orig_mod.")
+_WRAPPERS = re.compile(r"^(base_model\.(model\.)?|module\.|_orig_mod\.)+")
 _LORA = re.compile(
     r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)"
     r"(?:\.(?P<name>[^.]+))??(?:\.(?P<leaf>weight|bias))?"
@@ -183,7 +183,7 @@ def sort_entries(entries: Iterable[TensorEntry]) -> AdapterContents:
     """Sort an adapter's tensors by their names."""
     contents = AdapterContents()
     for entry in entries:
-        name = _unwrapped(entry.key)
+        name = _WRAPPERS.sub("", entry.key)
         match = _LORA.fullmatch(name)
         if match:
             part = "bias" if match["leaf"] == "bias" else match["part"]
@@ -193,13 +193,3 @@ def sort_entries(entries: Iterable[TensorEntry]) -> AdapterContents:
         elif ".original_module." not in name and not name.endswith(_BUFFERS):
             contents.replaced[_SAVED.sub("", name).replace(".base_layer.", ".")] = entry
     return contents
-
-
-def _unwrapped(key: str) -> str:
-    shorter = key
-    while True:
-        for wrapper in _WRAPPERS:
-            shorter = shorter.removeprefix(wrapper)
-        if shorter == key:
-            return key
-        key = shorter

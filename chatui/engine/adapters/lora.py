@@ -85,12 +85,10 @@ def grouped_parts(
 
 def scaling_of(files: AdapterFiles, module: str, rank: int, family: str) -> float:
     """Return the scaling of a pair, without the adapter's scale."""
-    alpha = stated_alpha(files)
     config = files.config or LoraConfig()
-    for pattern, value in (config.alpha_pattern or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            alpha = value
-            break
+    patterns = (config.alpha_pattern or {}).items()
+    given = (value for key, value in patterns if re.match(rf"(.*\.)?({key})$", module))
+    alpha = next(given, stated_alpha(files))
     if alpha is None:
         alpha = default_alpha(family)
     return alpha / (math.sqrt(rank) if config.use_rslora else rank)

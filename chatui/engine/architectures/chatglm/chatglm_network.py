@@ -95,10 +95,9 @@ class ChatGLMNetwork:
 
     @torch.inference_mode()
     def step(self, token: int | Tensor, cache: Any) -> Tensor:
-        if self._positions is None:
-            raise ValueError("a prompt has to be read first")
         if self.decoder is not None:
             return self.decoder.read((token,), cache).float()
+        assert self._positions is not None, "a prompt has to be read first"
         self._positions = next_position_ids(self._positions)
         return self._forward(torch.tensor([[token]], device=self._device), self._positions, cache)
 

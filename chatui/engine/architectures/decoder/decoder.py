@@ -37,8 +37,6 @@ class DecoderBlock:
         up_proj, activation, down_proj: the MLP; ``up_proj`` gives the gate, if any, and the values,
             concatenated.
         head_norm: weights of the norm of queries and keys, ``[heads + key_heads, head_dim]``.
-        post_attention_norm, post_mlp_norm: norms of the results, before they are added to the
-            states; None for none.
     """
 
     attention_norm: Projection
@@ -49,8 +47,6 @@ class DecoderBlock:
     activation: Callable[[Tensor], Tensor]
     down_proj: Projection
     head_norm: Tensor | None = None
-    post_attention_norm: Projection | None = None
-    post_mlp_norm: Projection | None = None
 
 
 class Decoder(CachedReader):
@@ -134,9 +130,7 @@ class Decoder(CachedReader):
             attended = self._attend(
                 block.qkv_proj(normed), rotation, block.head_norm, slots, layer, window, mask
             )
-            added = block.output_proj(attended)
-            added = added if block.post_attention_norm is None else block.post_attention_norm(added)
-            states = self._add_residual(states, normed, added)
+            states = self._add_residual(states, normed, block.output_proj(attended))
             normed = normed if block.mlp_norm is None else block.mlp_norm(states)
             inner = block.up_proj(normed)
             if self.shape.gated:
@@ -144,9 +138,7 @@ class Decoder(CachedReader):
                 inner = block.activation(gate) * inner
             else:
                 inner = block.activation(inner)
-            added = block.down_proj(inner)
-            added = added if block.post_mlp_norm is None else block.post_mlp_norm(added)
-            states = self._add_residual(states, normed, added)
+            states = self._add_residual(states, normed, block.down_proj(inner))
         return self._head(self._last_norm(states[-last:]))
 
     def _add_residual(self, states: Tensor, normed: Tensor, added: Tensor) -> Tensor:

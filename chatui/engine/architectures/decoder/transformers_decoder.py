@@ -19,13 +19,6 @@ from chatui.engine.architectures.decoder.joined_linear import (
 from chatui.engine.cache import can_crop, new_cache
 
 _INTERLEAVED_ROTARY = ("GlmForCausalLM", "Glm4ForCausalLM")
-_LLAMA_LIKE = (
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-    *_INTERLEAVED_ROTARY,
-)
 _FIXED_ANGLES = ("default", "linear", "llama3", "yarn")
 """Types of rotary positions whose angles are independent of the sequence length."""
 
@@ -37,13 +30,19 @@ def build_decoder(model: Any, window: int) -> Decoder | None:
         model: a ``PreTrainedModel`` in evaluation mode, with its adapters applied.
         window: context window in tokens.
     """
-    kind = type(model)
-    if not kind.__module__.startswith("transformers.models.") or not _is_supported(model, window):
+    build = _BUILDERS.get(type(model).__name__)
+    # transformers implements only eager attention for BLOOM.
+    attention = "eager" if build is _bloom else "sdpa"
+    if (
+        build is None
+        or not type(model).__module__.startswith("transformers.models.")
+        or not on_one_device(model)
+        or model.config._attn_implementation != attention
+        # Attention must cover all earlier tokens.
+        or not can_crop(new_cache(model.config, window))
+    ):
         return None
-    if kind.__name__ in _LLAMA_LIKE and model.model.rotary_emb.rope_type in _FIXED_ANGLES:
-        return _llama(model)
-    other = {"GPT2LMHeadModel": _gpt2, "BloomForCausalLM": _bloom, "CodeGenForCausalLM": _codegen}
-    return other[kind.__name__](model) if kind.__name__ in other else None
+    return build(model)
 
 
 def on_one_device(model: Any) -> bool:
@@ -51,20 +50,11 @@ def on_one_device(model: Any) -> bool:
     return len(devices) == 1 and not hasattr(model, "hf_device_map")
 
 
-def _is_supported(model: Any, window: int) -> bool:
-    """True if the model is on one device and its attention covers all earlier tokens."""
-    # transformers implements only eager attention for BLOOM.
-    attention = "eager" if type(model).__name__ == "BloomForCausalLM" else "sdpa"
-    return (
-        on_one_device(model)
-        and model.config._attn_implementation == attention
-        and can_crop(new_cache(model.config, window))
-    )
-
-
-def _llama(model: Any) -> Decoder:
+def _llama(model: Any) -> Decoder | None:
     body, config = model.model, model.config
     rotary = body.rotary_emb
+    if rotary.rope_type not in _FIXED_ANGLES:
+        return None
     attention = body.layers[0].self_attn
     shape = DecoderShape(
         heads=config.num_attention_heads,
@@ -95,22 +85,27 @@ def _llama_block(layer: Any, shape: DecoderShape) -> DecoderBlock:
         query, key = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
         head_norm = torch.cat((query.expand(shape.heads, -1), key.expand(shape.key_heads, -1)))
     fused = hasattr(inner, "gate_up_proj")
-    # GLM-4 also normalises the results of attention and MLP.
-    has_post_norms = hasattr(layer, "post_self_attn_layernorm")
     return DecoderBlock(
         attention_norm=norm_of(layer.input_layernorm),
         qkv_proj=projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move),
-        output_proj=projection(attention.o_proj),
+        output_proj=_normed(attention.o_proj, getattr(layer, "post_self_attn_layernorm", None)),
         mlp_norm=norm_of(layer.post_attention_layernorm),
         up_proj=projection(inner.gate_up_proj)
         if fused
         else projection(inner.gate_proj, inner.up_proj, move=move),
         activation=forward_of(inner.activation_fn if fused else inner.act_fn),
-        down_proj=projection(inner.down_proj),
+        down_proj=_normed(inner.down_proj, getattr(layer, "post_mlp_layernorm", None)),
         head_norm=head_norm,
-        post_attention_norm=norm_of(layer.post_self_attn_layernorm) if has_post_norms else None,
-        post_mlp_norm=norm_of(layer.post_mlp_layernorm) if has_post_norms else None,
     )
+
+
+def _normed(module: Any, norm: Any) -> Projection:
+    """Return a layer's projection, followed by a norm in GLM-4."""
+    project = projection(module)
+    if norm is None:
+        return project
+    normalise = norm_of(norm)
+    return lambda states: normalise(project(states))
 
 
 def older_block(layer: Any, qkv_proj: Projection, *names: str) -> DecoderBlock:
@@ -228,3 +223,12 @@ def _split_heads(module: Any, groups: int, order: tuple[int, int, int]) -> Proje
         return torch.cat([parts[:, :, part].flatten(1) for part in order], dim=-1)
 
     return split
+
+
+_BUILDERS = {
+    **dict.fromkeys(("LlamaForCausalLM", "MistralForCausalLM", *_INTERLEAVED_ROTARY), _llama),
+    **dict.fromkeys(("Qwen2ForCausalLM", "Qwen3ForCausalLM"), _llama),
+    "GPT2LMHeadModel": _gpt2,
+    "BloomForCausalLM": _bloom,
+    "CodeGenForCausalLM": _codegen,
+}

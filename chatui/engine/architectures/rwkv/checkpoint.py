@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chatui.errors import ChatuiError
@@ -96,11 +96,12 @@ def checked_size(shapes: Mapping[str, tuple[int, ...]], source: object) -> RwkvS
     Raises:
         ChatuiError: the checkpoint is a later RWKV, another model or incomplete.
     """
-    generation = generation_of(shapes)
-    if generation > 4:
-        key = "rwkv.later_gguf" if generation > 5 else "rwkv.later"
-        raise ChatuiError(say(key, file=source, generation=generation))
-    layers = 1 + max((_layer_of(name) for name in shapes), default=-1)
+    for generation, mark in _GENERATION_MARKS:
+        if any(map(mark.search, shapes)):
+            key = "rwkv.later_gguf" if generation > 5 else "rwkv.later"
+            raise ChatuiError(say(key, file=source, generation=generation))
+    blocks = (re.match(r"blocks\.(\d+)\.", name) for name in shapes)
+    layers = 1 + max((int(block[1]) for block in blocks if block), default=-1)
     try:
         vocabulary, width = shapes["emb.weight"]
         attention = shapes["blocks.0.att.key.weight"][0]
@@ -121,17 +122,3 @@ def checked_size(shapes: Mapping[str, tuple[int, ...]], source: object) -> RwkvS
     if surplus:
         raise ChatuiError(say("rwkv.unknown_tensor", file=source, name=surplus[0]))
     return size
-
-
-def generation_of(names: Iterable[str]) -> int:
-    """Return the RWKV generation, 4 to 7, from a checkpoint's tensor names."""
-    names = tuple(names)
-    for generation, mark in _GENERATION_MARKS:
-        if any(mark.search(name) for name in names):
-            return generation
-    return 4
-
-
-def _layer_of(name: str) -> int:
-    match = re.match(r"blocks\.(\d+)\.", name)
-    return int(match[1]) if match else -1
