@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from chatui.engine.detokenizer import (
@@ -62,12 +63,7 @@ def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
             ids.pop()
         return ids
 
-    def encode_rest(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def piece(token: int) -> str:
-        return pieces(token) or ""
+    encode_rest: Callable[[str], list[int]] = partial(tokenizer.encode, add_special_tokens=False)
 
     def pieces(token: int) -> str | None:
         return tokenizer.convert_ids_to_tokens(token) if 0 <= token < size else None
@@ -81,15 +77,11 @@ def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
             )
         if "WordPiece" in kinds:
             return WordPieceDetokenizer(pieces, skipped)
-        return WindowDetokenizer(decode)
-
-    def decode(ids: Sequence[int]) -> str:
-        text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        return WindowDetokenizer(partial(tokenizer.decode, skip_special_tokens=True))
 
     return Codec(
         lambda text: encode(text, finder, encode_start, encode_rest),
-        piece,
+        lambda token: pieces(token) or "",
         detokenizer,
         TokenFinder([token for token, special in added.items() if special]),
         lambda text: encode(

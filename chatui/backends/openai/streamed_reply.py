@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -143,11 +143,11 @@ class StreamedReply:
             context_limit=self._request.limit(self._client.context_limit),
             dropped_rounds=prompt.dropped_rounds,
             seed=self._seed,
-            notes=tuple(self._new_notes(prompt)),
+            notes=self._new_notes(prompt),
         )
 
-    def _new_notes(self, prompt: FittedPrompt[Prompt]) -> Iterator[str]:
-        """Yield notes on lengths and refused fields that were not shown before."""
+    def _new_notes(self, prompt: FittedPrompt[Prompt]) -> tuple[str, ...]:
+        """Return notes on lengths and refused fields that were not shown before."""
         client = self._client
         notes = []
         if prompt.dropped_rounds and not client.counter:
@@ -159,7 +159,6 @@ class StreamedReply:
         asked = server_request.requested_fields(self._request)
         if refused := sorted(client.refused_fields & asked):
             notes.append(say("backends.fields_refused", names=", ".join(refused)))
-        for note in notes:
-            if note not in client.shown_notes:
-                client.shown_notes.add(note)
-                yield note
+        new = tuple(note for note in notes if note not in client.shown_notes)
+        client.shown_notes.update(new)
+        return new
