@@ -25,7 +25,7 @@ LATER = {
     *("chatui.tui.context_use", "chatui.tui.first_start", "chatui.tui.markdown"),
     *(f"chatui.tui.screens.{name}" for name in ("picker", "compare", "variant_picker")),
     *(f"chatui.tui.screens.{name}" for name in ("help", "model_picker")),
-    *(f"chatui.tui.screens.{name}" for name in ("adapter_picker", "questions", "tree_map")),
+    *(f"chatui.tui.screens.{name}" for name in ("adapter_picker", "questions")),
     *(f"chatui.tui.widgets.{name}" for name in ("completion_list", "conversation_list")),
     *(f"chatui.tui.widgets.{name}" for name in ("find_bar", "settings_panel", "side_bar")),
     *(f"chatui.tui.widgets.{name}" for name in ("token_panel", "token_rows")),

@@ -12,7 +12,7 @@ from saved_conversations import add_conversation, add_round
 from chatui.conversation.rounds import RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.tui.context_use import describe, measure_context_use, meter
-from chatui.tui.screens.tree_map import MAX_DEPTH, TreePicker, tree_rows
+from chatui.tui.screens.picker import MAX_DEPTH, TreePicker, tree_rows
 
 
 def a_round(id_: int, parent: int | None, query: str = "问", reply: str = "答") -> Round:

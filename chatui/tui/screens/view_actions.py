@@ -182,14 +182,14 @@ class ViewActions(CommandActions):
 
     async def action_tree(self) -> None:
         """Show the conversation as a tree, and go to the round that the user chooses."""
-        from chatui.tui.screens.tree_map import TreePicker
+        from chatui.tui.screens.picker import TreePicker
 
         conversation_id = self.app.turns.current.id
         if conversation_id is None:
             self.app.hint("tui.rewrite.nothing")
             return
         path = self._conversation.round_ids
-        await self.show_picker(TreePicker(self.app.store, conversation_id, path), self._go_to)
+        await self.show_picker(TreePicker(conversation_id, path), self._go_to)
 
     async def _go_to(self, round_: Round) -> None:
         """Show a round of this conversation, on its own branch."""
