@@ -54,7 +54,6 @@ class ChatApp(TurnsApp):
             "widgets/query_box.tcss",
             "widgets/round_list.tcss",
             "widgets/status_line.tcss",
-            "widgets/waiting_list.tcss",
             "widgets/welcome.tcss",
         )
     ]

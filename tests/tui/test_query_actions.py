@@ -15,7 +15,7 @@ from chatui.locales import say
 from chatui.tui.query_files import MAX_BYTES, complete_path, insert_files, read_query_file
 from chatui.tui.screens import query_actions
 from chatui.tui.screens.query_actions import Draft
-from chatui.tui.widgets.waiting_list import WaitingList
+from chatui.tui.widgets.query_box import WaitingList
 
 
 async def test_a_draft_survives_a_restart(drive: Any) -> None:

@@ -14,13 +14,13 @@ from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 from chatui.tui.editing import LineInput
-from chatui.tui.widgets.setting_slider import (
+from chatui.tui.widgets.settings_panel import (
     SLIDER_RANGES,
     SettingSlider,
+    SettingsPanel,
     parse_number,
     step_value,
 )
-from chatui.tui.widgets.settings_panel import SettingsPanel
 
 
 def field(on: Any, name: str) -> LineInput:

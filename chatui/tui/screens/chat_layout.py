@@ -26,9 +26,8 @@ from chatui.tui.model_names import display_name, reply_author
 from chatui.tui.screens import COMPACT_BELOW_CELLS, NARROW_BELOW_CELLS, SHORT_BELOW_ROWS
 from chatui.tui.widgets.conversation_view import ConversationView, MoreBelow
 from chatui.tui.widgets.fetch_bar import FetchBar
-from chatui.tui.widgets.query_box import PurposeLine, QueryBox
+from chatui.tui.widgets.query_box import PurposeLine, QueryBox, WaitingList
 from chatui.tui.widgets.status_line import StatusLine
-from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from chatui.tui.turn_messages import (
     TurnMessage,
     WaitingChanged,
 )
+from chatui.tui.widgets.query_box import WaitingList
 from chatui.tui.widgets.round_view import RoundView
-from chatui.tui.widgets.waiting_list import WaitingList
 
 REDRAWS_PER_SECOND = 30
 """Maximum redraws of a growing reply per second."""

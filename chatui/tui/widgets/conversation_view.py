@@ -234,7 +234,6 @@ class MoreBelow(Static):
     def __init__(self, conversation: ConversationView) -> None:
         super().__init__()
         self._conversation = conversation
-        self._rows = 0
         self.display = False
 
     def on_mount(self) -> None:
@@ -246,10 +245,8 @@ class MoreBelow(Static):
         rows = self._conversation.rows_below
         # Hiding this line makes room for one more row.
         self.display = rows > int(self.display)
-        # An update causes a layout, which calls this again.
-        if rows and rows != self._rows:
-            self._rows = rows
-            self.update(Content(say("tui.more_below", count=f"{rows:,}")))
+        # A layout would call this again.
+        self.update(Content(say("tui.more_below", count=f"{rows:,}")), layout=False)
 
     def on_click(self, event: Click) -> None:
         event.stop()

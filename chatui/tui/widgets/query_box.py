@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,8 +16,9 @@ from textual.message import Message
 from textual.widgets import Static
 
 from chatui.locales import say
-from chatui.text import unescape_unsafe
+from chatui.text import one_line, unescape_unsafe
 from chatui.tui.commands import Command, completions
+from chatui.tui.widgets.key_line import clickable
 from chatui.tui.widgets.query_editor import QueryEditor
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 _FILE_MENTION = re.compile(r"(?<![A-Za-z0-9_@/.])@(\S*)$")
 """An ``@name`` of a file before the cursor."""
+
+_SHOWN = 3
+"""Maximum number of waiting queries shown."""
 
 
 class PurposeLine(Static):
@@ -36,6 +41,35 @@ class PurposeLine(Static):
         """Show ``text``; "" hides the line."""
         self.update(Content(text))
         self.display = bool(text)
+
+
+class WaitingList(Static):
+    """Shows the first few waiting queries; hidden if there are none.
+
+    A click on a query moves it back to the query box, a click on its cross withdraws it.
+    """
+
+    auto_links = False
+
+    def on_mount(self) -> None:
+        self.display = False
+
+    def show(self, queries: Sequence[str]) -> None:
+        """Show these queries, the next to be answered first."""
+        lines = [_line(index, query) for index, query in enumerate(queries[:_SHOWN])]
+        if len(queries) > _SHOWN:
+            more = say("tui.waiting.more", count=len(queries) - _SHOWN)
+            lines.append(clickable("  " + more, "screen.edit_waiting"))
+        self.update(Content("\n").join(lines))
+        self.display = bool(queries)
+
+
+def _line(index: int, query: str) -> Content:
+    words = say("tui.waiting.query", query=one_line(query, 60))
+    return Content.assemble(
+        clickable("✕ ", f"screen.withdraw_waiting({index})"),
+        clickable(words, f"screen.edit_waiting({index})"),
+    )
 
 
 class QueryBox(QueryEditor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
+from textual.events import MouseDown, MouseEvent
+from textual.reactive import reactive
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from chatui.errors import ChatuiError
@@ -23,16 +27,23 @@ from chatui.tui.editing import LineInput
 from chatui.tui.setting_changes import SettingChanges, parse_setting
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.key_line import KeyLine
-from chatui.tui.widgets.setting_slider import (
-    SLIDER_RANGES,
-    NumberField,
-    SettingSlider,
-    parse_number,
-)
 from chatui.tui.widgets.side_panel import SidePanel
 
 STOPS, WINDOW = "stop_strings", "window"
 _POLL_SECONDS = 0.5
+
+SLIDER_RANGES = {
+    "temperature": (0.0, 2.0, 0.05),
+    "top_k": (0, 100, 1),
+    "top_p": (0.05, 1.0, 0.01),
+    "min_p": (0.0, 0.5, 0.01),
+    "repetition_penalty": (1.0, 2.0, 0.01),
+    "presence_penalty": (-2.0, 2.0, 0.1),
+    "frequency_penalty": (-2.0, 2.0, 0.1),
+    "penalty_decay": (0.0, 1.0, 0.01),
+    "no_repeat_ngram_size": (0, 10, 1),
+}
+"""Setting -> minimum and maximum of its slider, and a step; a typed value may exceed them."""
 
 
 class SystemRow(Static, can_focus=True):
@@ -44,6 +55,71 @@ class SystemRow(Static, can_focus=True):
 
     async def on_click(self) -> None:
         await self.run_action("screen.edit_system")
+
+
+class NumberField(LineInput):
+    """A field for a number; ← and → change it by a step."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "step(-1)", "tui.keys.value_less"),
+        Binding("right", "step(1)", "tui.keys.value_more"),
+    ]
+
+    def action_step(self, steps: int) -> None:
+        """Change the number by ``steps`` steps; a text that is no number counts as the minimum."""
+        name, value = self.id or "", parse_number(self.value)
+        self.value = step_value(name, SLIDER_RANGES[name][0] if value is None else value, steps)
+        self.cursor_position = len(self.value)
+
+
+class SettingSlider(Widget):
+    """A bar that changes with the mouse.
+
+    Attributes:
+        value, preset: the value of the conversation and of the preset; None for no number.
+    """
+
+    value: reactive[float | None] = reactive(None)
+    preset: reactive[float | None] = reactive(None)
+
+    def __init__(self, field: NumberField) -> None:
+        """
+        Args:
+            field: the field of the same setting, which the mouse changes.
+        """
+        super().__init__(name=field.id)
+        self._field = field
+        self._least, self._most, self._step = SLIDER_RANGES[field.id or ""]
+
+    def render(self) -> Content:
+        at, preset = self._cell(self.value), self._cell(self.preset)
+        cells = range(max(self.size.width, 1))
+        bar = "".join(
+            "●" if cell == at else "┼" if cell == preset else "━" if cell < at else "─"
+            for cell in cells
+        )
+        return Content.assemble((bar[: at + 1], "$primary"), (bar[at + 1 :], "$foreground-muted"))
+
+    def _cell(self, value: float | None) -> int:
+        """Return the cell of a value; -1 for None."""
+        if value is None:
+            return -1
+        share = min(max((value - self._least) / (self._most - self._least), 0), 1)
+        return round(share * (max(self.size.width, 1) - 1))
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self.capture_mouse()
+        self.on_mouse_move(event)
+
+    def on_mouse_move(self, event: MouseEvent) -> None:
+        if self.app.mouse_captured is self:
+            share = min(max(event.x / max(self.size.width - 1, 1), 0), 1)
+            steps = share * (self._most - self._least) / self._step
+            self._field.focus()
+            self._field.value = step_value(self.name or "", self._least, steps)
+
+    def on_mouse_up(self) -> None:
+        self.release_mouse()
 
 
 class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
@@ -73,8 +149,8 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
             yield Static(classes="label", id=f"label-{name}", markup=False)
             if name in SLIDER_RANGES:
                 with Horizontal():
-                    yield NumberField(id=name)
-                    yield SettingSlider(name)
+                    yield (field := NumberField(id=name))
+                    yield SettingSlider(field)
             else:
                 yield LineInput(id=name)
         yield Static(classes="problem", markup=False)
@@ -98,8 +174,8 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         self.query_one(SystemRow).update(Content(words))
         for field in self.query(LineInput):
             name = field.id or ""
-            self._label(name, preset_text(name, spec), is_changed(name, changes))
-            text = field_text(name, changes, spec)
+            text, preset = field_text(name, changes, spec), preset_text(name, spec)
+            self._label(name, preset, text != preset)
             if not field.has_focus and field.value != text:
                 with self.prevent(Input.Changed):
                     field.value = text
@@ -109,22 +185,13 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
             slider.preset = parse_number(preset_text(name, spec))
 
     def _label(self, name: str, preset: str, changed: bool) -> None:
-        words, about = name, ""
-        if name not in SETTINGS:
-            words = say(f"tui.panel.{name}")
-        elif not changed:
-            about = "  " + say(f"cli.option.{name}")
+        words = name if name in SETTINGS else say(f"tui.panel.{name}")
+        about = say(f"cli.option.{name}") if name in SETTINGS else ""
         if changed:
-            about = "  " + say("tui.panel.preset", value=preset or say("tui.command.unset"))
+            about = say("tui.panel.preset", value=preset or say("tui.command.unset"))
         style = "bold $accent" if changed else "$foreground"
-        label = Content.assemble((words, style), (about, "$text-muted"))
+        label = Content.assemble((words, style), (f"  {about}", "$text-muted"))
         self.query_one(f"#label-{name}", Static).update(label)
-
-    @on(SettingSlider.Moved)
-    def _on_slider_moved(self, event: SettingSlider.Moved) -> None:
-        field = self.query_one(f"#{event.name}", NumberField)
-        field.focus()
-        field.value = event.text
 
     @on(Input.Changed)
     def _on_field_changed(self, event: Input.Changed) -> None:
@@ -159,11 +226,21 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         fields[place % len(fields)].focus()
 
 
-def is_changed(name: str, changes: SettingChanges) -> bool:
-    """True if the conversation overrides a setting of the preset."""
-    if name in (STOPS, WINDOW):
-        return bool(changes.stop_strings if name == STOPS else changes.window)
-    return name in changes.sampling
+def step_value(name: str, value: float, steps: float) -> str:
+    """Return the value ``steps`` steps away, within the slider's range, as a field's text."""
+    least, most, step = SLIDER_RANGES[name]
+    # A step from far outside leads to the end of the range; a huge value would overflow.
+    value = min(max(value, least - step), most + step)
+    nearest = round((value - least) / step + steps) * step + least
+    return f"{round(min(max(nearest, least), most), 6):g}"
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number in a field; None if its text is no finite number."""
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return value
+    return None
 
 
 def preset_text(name: str, spec: ModelSpec) -> str:
