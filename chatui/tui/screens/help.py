@@ -44,7 +44,7 @@ _GROUPS = {
     "tui.help.token_panel": ("widgets.token_panel:TokenPanel",),
     "tui.help.panel": (
         "widgets.settings_panel:SettingsPanel",
-        "widgets.setting_slider:NumberField",
+        "widgets.settings_panel:NumberField",
     ),
     "tui.help.lists": ("widgets.pick_list:PickList", "screens.picker:Picker"),
     "tui.help.conversations": (

@@ -190,7 +190,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         if changed:
             about = say("tui.panel.preset", value=preset or say("tui.command.unset"))
         style = "bold $accent" if changed else "$foreground"
-        label = Content.assemble((words, style), (f"  {about}", "$text-muted"))
+        label = Content.assemble((words, style), (about and f"  {about}", "$text-muted"))
         self.query_one(f"#label-{name}", Static).update(label)
 
     @on(Input.Changed)
