@@ -18,12 +18,7 @@ class Option:
     """An option or positional argument."""
 
     def __init__(
-        self,
-        *names: str,
-        group: str = "",
-        words: str = "",
-        is_shared: bool = False,
-        **more: Any,
+        self, *names: str, group: str = "", words: str = "", is_shared: bool = False, **more: Any
     ) -> None:
         """Describe an option.
 

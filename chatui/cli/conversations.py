@@ -79,10 +79,8 @@ def history(args: argparse.Namespace) -> int:
             found = list(
                 store.conversations(args.limit, archived=args.archived, tag=tag, pinned_first=True)
             )
-    if tag and not found and not args.json:
-        write_stderr(say("history.history.no_tag", tag=tag))
-        return SUCCESS
-    _write_conversations(found, as_json=args.json)
+    empty = say("history.history.no_tag", tag=tag) if tag else say("history.history.none")
+    _write_conversations(found, empty, as_json=args.json)
     return SUCCESS
 
 
@@ -104,13 +102,13 @@ def _change(store: Store, id: int, args: argparse.Namespace) -> Conversation:
     return store.delete(id) if args.delete else one
 
 
-def _write_conversations(found: Sequence[Conversation], *, as_json: bool) -> None:
-    """Write conversations as a table, or as a JSON list of objects."""
+def _write_conversations(found: Sequence[Conversation], empty: str, *, as_json: bool) -> None:
+    """Write conversations as a table, or as a JSON list; ``empty`` says that there are none."""
     if as_json:
         write_json([asdict(conversation) for conversation in found])
         return
     if not found:
-        write_stderr(say("history.history.none"))
+        write_stderr(empty)
         return
     columns = ("id", "used", "model", "marks", "rounds", "title_column")
     rows = [
@@ -136,20 +134,16 @@ def _marks(conversation: Conversation) -> str:
 
 def export(args: argparse.Namespace) -> int:
     """Export saved conversations as pages, transcripts or training data."""
-    from chatui.conversation.export_formats import (
-        export_files,
-        export_parts,
-        format_named,
-        format_of,
-    )
+    from chatui.conversation import export_formats as formats
 
     with closing(open_store()) as store:
         if args.list or args.json:
-            _write_conversations(store.conversations(), as_json=args.json)
+            empty = say("history.history.none")
+            _write_conversations(store.conversations(), empty, as_json=args.json)
             return SUCCESS
         target = Path(args.output) if args.output else None
         by_ending = None if target is None or target.is_dir() else target
-        format = format_named(args.format) if args.format else format_of(by_ending)
+        format = formats.format_named(args.format) if args.format else formats.format_of(by_ending)
         if args.probabilities and not format.shows_probabilities:
             raise UsageError(say("export.no_probabilities", form=format.name))
         ids = conversation_ids(store, args.ids)
@@ -159,11 +153,11 @@ def export(args: argparse.Namespace) -> int:
             raise ChatuiError(say("cli.export.none"))
         if target is not None:
             is_folder = len(ids) > 1 or None in args.ids
-            export_files(
+            formats.export_files(
                 store, ids, target, format, probabilities=args.probabilities, is_folder=is_folder
             )
             return SUCCESS
-        for part in export_parts(store, ids, format, probabilities=args.probabilities):
+        for part in formats.export_parts(store, ids, format, probabilities=args.probabilities):
             write(part)
     return SUCCESS
 

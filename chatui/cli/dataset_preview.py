@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,12 +21,8 @@ _TERMINAL = (80, 24)
 _IGNORED = "-100"
 
 
-class _Token(NamedTuple):
-    """A token of an example as texts: its spelling in the vocabulary, its id and its label."""
-
-    token: str
-    id: str
-    label: str
+_Token: TypeAlias = tuple[str, str, str]
+"""A token of an example: its spelling in the vocabulary, its id and its label."""
 
 
 def print_preview(encoder: ExampleEncoder, pair: TextPair) -> None:
@@ -53,19 +49,19 @@ def print_preview(encoder: ExampleEncoder, pair: TextPair) -> None:
     write(f"{labels}\n{example.labels}\n")
     shown = [plain_text(token_in_quotes(token)[1:-1]) for token in tokens_of(ids)]
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    for row in _rows(list(map(_Token, shown, map(str, ids), map(str, labels)))):
+    for row in _rows(zip(shown, map(str, ids), map(str, labels), strict=True)):
         write("\n")
-        for at in range(len(_Token._fields)):
+        for at in range(3):
             line = Text(no_wrap=True)
             for each, cells in row:
-                style = "dim" if each.label == _IGNORED else "bold green"
+                style = "dim" if each[2] == _IGNORED else "bold green"
                 line.append(each[at] + " " * (cells - cell_len(each[at])), style=style)
                 line.append(" ")
             line.rstrip()
             console.print(line)
 
 
-def _rows(tokens: Sequence[_Token]) -> Iterator[list[tuple[_Token, int]]]:
+def _rows(tokens: Iterable[_Token]) -> Iterator[list[tuple[_Token, int]]]:
     """Yield rows of tokens with their cells, each as wide as the terminal at most."""
     width = shutil.get_terminal_size(_TERMINAL).columns
     row: list[tuple[_Token, int]] = []

@@ -60,29 +60,26 @@ def _fetch(plan: FetchPlan) -> None:
 
 
 def _progress_text(event: FetchProgress) -> str:
-    words = {
+    return say(
+        f"fetching.pull.{'progress_start' if event.seconds_left is None else 'progress'}",
         # Rounded down, so that 100% means complete.
-        "percent": f"{int(100 * event.share)}%",
-        "done": readable.size(event.done_bytes),
-        "total": readable.size(event.total_bytes),
-    }
-    if event.seconds_left is None:
-        return say("fetching.pull.progress_start", **words)
-    speed, left = readable.size(event.bytes_per_second), readable.duration(event.seconds_left)
-    return say("fetching.pull.progress", speed=speed, left=left, **words)
+        percent=f"{int(100 * event.share)}%",
+        done=readable.size(event.done_bytes),
+        total=readable.size(event.total_bytes),
+        speed=readable.size(event.bytes_per_second),
+        left=readable.duration(event.seconds_left or 0),
+    )
 
 
 def _plan_text(plan: FetchPlan) -> str:
-    hosts = dict.fromkeys(repository.hub.host for repository in plan.repositories)
-    words = {
-        "name": plan.name,
-        "files": len(plan.files),
-        "total": readable.size(plan.total_bytes),
-        "where": ", ".join(hosts),
-    }
-    if plan.kept_bytes:
-        return say("fetching.pull.plan_rest", kept=readable.size(plan.kept_bytes), **words)
-    return say("fetching.pull.plan", **words)
+    return say(
+        f"fetching.pull.{'plan_rest' if plan.kept_bytes else 'plan'}",
+        name=plan.name,
+        files=len(plan.files),
+        total=readable.size(plan.total_bytes),
+        kept=readable.size(plan.kept_bytes),
+        where=", ".join(dict.fromkeys(each.hub.host for each in plan.repositories)),
+    )
 
 
 def _result_text(plan: FetchPlan, done: FetchDone) -> str:

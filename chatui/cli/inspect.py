@@ -59,20 +59,12 @@ def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
 
 def as_json(found: Inspection) -> dict[str, object]:
     """Return an inspection as JSON; several rows of ``position_ids`` are a list of lists."""
-    rows = found.position_ids
-    return {
-        "prompt": found.prompt,
-        "input_ids": found.input_ids,
-        "tokens": found.tokens,
-        "position_ids": rows[0] if len(rows) == 1 else rows,
-        "context": {
-            "used": found.context_used,
-            "limit": found.context_limit,
-            "dropped_rounds": found.dropped_rounds,
-        },
-        "next": [msgspec.to_builtins(candidate) for candidate in found.next],
-        "notes": found.notes,
-    }
+    shown: dict[str, object] = msgspec.to_builtins(found)
+    context = {"used": "context_used", "limit": "context_limit", "dropped_rounds": "dropped_rounds"}
+    shown["context"] = {name: shown.pop(field) for name, field in context.items()}
+    if len(found.position_ids) == 1:
+        (shown["position_ids"],) = found.position_ids
+    return shown
 
 
 def _prompt_alone(args: argparse.Namespace, settings: Settings, query: str) -> int:

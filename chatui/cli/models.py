@@ -79,21 +79,17 @@ def _about(entry: ModelEntry) -> str:
     return entry.description if entry.usable else entry.missing
 
 
-def _stop_strings(format: str, facts: PresetFields) -> tuple[str, ...]:
-    """Return the stop strings of the format, then of the preset; chat templates have none."""
-    own = formats.get(format).stop_strings if format in formats.names() else ()
-    return tuple(dict.fromkeys((*own, *(facts.stop_strings or ()))))
-
-
 def _write_details(found: ModelDetails, *, as_json: bool) -> None:
     entry, facts = found.entry, found.preset.fields if found.preset else PresetFields()
+    # Chat templates have no stop strings of their own.
+    own = formats.get(entry.format).stop_strings if entry.format in formats.names() else ()
     known = {
         "aliases": facts.aliases or (),
         "parts": found.parts,
         "weights": facts.weights,
         "context_limit": facts.context_limit,
         "sampling": facts.sampling or {},
-        "stop_strings": _stop_strings(entry.format, facts),
+        "stop_strings": tuple(dict.fromkeys((*own, *(facts.stop_strings or ())))),
         "licence": facts.licence or "",
         "source": facts.source or "",
         "assembly": str(facts.assembly or ""),

@@ -23,8 +23,6 @@ from chatui.settings import Settings, load_settings
 
 _PEEKED_CHARACTERS = 4096
 
-History = tuple[tuple[str, str], ...]
-
 _SUPERSETS = dict.fromkeys(("gbk", "gb2312", "cp936", "936", "ms936"), "gb18030")
 """Encodings that are read as a superset, because texts often exceed them."""
 
@@ -139,7 +137,7 @@ def _decoded(data: bytes, name: str, encoding: str | None) -> str:
     raise ChatuiError(say("cli.encoding.unknown", name=name))
 
 
-def read_history(file: str | None, encoding: str | None = None) -> History:
+def read_history(file: str | None, encoding: str | None = None) -> tuple[tuple[str, str], ...]:
     """Read earlier rounds from a JSON list of [query, reply] or a transcript; None has none.
 
     Raises:

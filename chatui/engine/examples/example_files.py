@@ -26,15 +26,14 @@ _ITEM = np.dtype("<i8")
 _ROWS_PER_BATCH = 4096
 
 
-class CannotResume(Exception):
-    """The partial file is missing or shorter than the size to resume at."""
-
-
 class PartialFile:
     """An incomplete file of examples.
 
     JSON Lines are written as they are. For the other formats each column is a file of rows of
     int64, and these parts are combined at the end.
+
+    Attributes:
+        size: size of each part in bytes when it was opened.
     """
 
     def __init__(
@@ -50,10 +49,9 @@ class PartialFile:
         Args:
             columns: names of the columns.
             length: length of each example in tokens.
-            size: size in bytes to truncate each part to; 0 starts a new file.
+            size: size in bytes to truncate each part to; if a part is shorter, all start anew.
 
         Raises:
-            CannotResume: a part is shorter than ``size``.
             ChatuiError: a package that the format needs is not installed.
             OSError: the file cannot be written.
         """
@@ -70,7 +68,9 @@ class PartialFile:
         self._parts = [self._whole]
         if file_format != "jsonl":
             self._parts = [partial_path(target, f".{name}") for name in columns]
-        self._streams = [_open_at(part, size) for part in self._parts]
+        is_there = all(part.is_file() and part.stat().st_size >= size for part in self._parts)
+        self.size = size if is_there else 0
+        self._streams = [_open_at(part, self.size) for part in self._parts]
 
     def append(self, examples: Sequence[TrainingExample]) -> int:
         """Append examples; return the new size of each part in bytes."""
@@ -119,8 +119,6 @@ def partial_path(target: Path, suffix: str = "") -> Path:
 
 def _open_at(file: Path, size: int) -> BinaryIO:
     """Open a file for writing, truncated to ``size`` bytes."""
-    if size and not (file.is_file() and file.stat().st_size >= size):
-        raise CannotResume
     stream = file.open("r+b" if size else "wb")
     stream.truncate(size)
     stream.seek(size)

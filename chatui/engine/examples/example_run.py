@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,12 +22,7 @@ from chatui.conversation.conversation_files import SkippedRecord
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.dialogues import Train
 from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextPair
-from chatui.engine.examples.example_files import (
-    CannotResume,
-    FileFormat,
-    PartialFile,
-    partial_path,
-)
+from chatui.engine.examples.example_files import FileFormat, PartialFile, partial_path
 from chatui.engine.examples.training_example import IGNORED
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -93,17 +87,14 @@ def write_examples(
     identity = [sources.fingerprint(), train, file_format, layout.columns, dict(options)]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     state_file, lock = partial_path(target, ".json"), partial_path(target, ".lock")
-    open_at = partial(PartialFile, file_format, target, layout.columns, layout.length)
     try:
         with ExitStack() as stack:
             stack.enter_context(FileLock(str(lock), timeout=0))
             stack.callback(lock.unlink, missing_ok=True)
             state = _read_state(state_file, key)
-            try:
-                file = open_at(state.size)
-            except CannotResume:
+            file = PartialFile(file_format, target, layout.columns, layout.length, state.size)
+            if file.size < state.size:
                 state = RunState(key)
-                file = open_at(state.size)
             stack.callback(file.close)
             began = saved = time.monotonic()
             before, total = state.examples, sources.total_bytes
