@@ -34,7 +34,8 @@ class ProgressDisplay:
         if self._line.is_live:
             from rich.cells import cell_len
 
-            bar = _bar(share, self._line.cells - cell_len(text) - 1)
+            cells = min(_BAR_CELLS, self._line.cells - cell_len(text) - 1)
+            bar = readable.progress_bar(share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
             self._line.show(bar + text)
             return
         tenth = int(10 * share)
@@ -42,12 +43,6 @@ class ProgressDisplay:
         if tenth > self._last_tenth or due:
             self._last_tenth, self._last_line = tenth, time.monotonic()
             write(text + "\n")
-
-
-def _bar(share: float, room: int) -> str:
-    """Return a bar and a space, in at most ``room`` + 1 cells; "" if the bar would be too short."""
-    cells = min(_BAR_CELLS, room)
-    return readable.progress_bar(share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
 
 
 def skipped_records_reporter() -> Callable[[str], None]:
