@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings()
     files = expand_paths(args.files)
     if args.output:
-        _check_target(Path(args.output), files)
+        if Path(args.output).is_symlink():
+            args.output = os.path.realpath(args.output)
+        _check_target(Path(args.output), files, resumable=not args.pairs)
     with ExitStack() as stack:
         store: Store | None = None
         ids: tuple[int, ...] = ()
@@ -93,12 +95,18 @@ def run(args: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _check_target(target: Path, files: tuple[Path, ...]) -> None:
-    """Raise ChatuiError for a target that cannot be written or is one of the sources."""
+def _check_target(target: Path, files: tuple[Path, ...], *, resumable: bool) -> None:
+    """Raise ChatuiError for a target that cannot be written or is one of the sources.
+
+    Args:
+        resumable: the target is renamed from a partial file, which would replace a device.
+    """
     wrong = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
     if wrong:
         reason = OSError(wrong, os.strerror(wrong))
         raise ChatuiError(say("conversation.file_unwritable", path=target, reason=reason))
+    if resumable and target.exists() and not target.is_file():
+        raise UsageError(say("dataset.dataset.no_file", path=target))
     if any(target.exists() and file.exists() and target.samefile(file) for file in files):
         raise UsageError(say("dataset.dataset.is_source", path=target))
 

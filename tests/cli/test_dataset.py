@@ -287,6 +287,18 @@ def test_a_full_disk_is_reported_and_the_run_can_resume(
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_links_are_followed_and_a_pipe_stays_a_pipe(
+    rows: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (link := tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    assert run(["dataset", str(rows), "--model", tiny, "-o", str(link)]) == 0
+    assert link.is_symlink() and len(read_lines(tmp_path / "real.jsonl")) == len(ROWS)
+    capsys.readouterr()
+    os.mkfifo(pipe := tmp_path / "pipe.jsonl")
+    assert run(["dataset", str(rows), "--model", tiny, "-o", str(pipe)]) == 2
+    assert pipe.is_fifo() and is_one_sentence(capsys.readouterr().err)
+
+
 def test_two_runs_never_write_the_same_file(
     rows: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
