@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from chatui.engine.packed import unpacked_product
+from chatui.engine.packed_product import unpacked_product
 
 MIN_ELEMENTS = 1 << 22
 """Smallest size of a weight, in numbers, for which this layout is used."""

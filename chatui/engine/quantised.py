@@ -20,7 +20,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from chatui.catalog.memory_need import MemoryNeed
-from chatui.engine import int8_weight, packed
+from chatui.engine import int8_weight, packed, packed_product
 from chatui.engine.int8_weight import Int8Weight
 
 SENSITIVE_BITS = 8
@@ -68,7 +68,7 @@ class PackedProduct:
             output = int8_weight.products(states, [self.int8_weight])
         else:
             scale = self._parameters.get("weight_scale")
-            output = packed.product(states, self.weight, shape_of(self)[0], scale)
+            output = packed_product.product(states, self.weight, shape_of(self)[0], scale)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
 

@@ -2,7 +2,7 @@
 
 For a single vector, cuBLAS reaches 60 to 75 % of a GPU's memory bandwidth. Import this module
 through :mod:`chatui.engine.kernel_support`, which checks that Triton is installed. The PyTorch
-equivalents are ``functional.linear`` and :func:`chatui.engine.packed.product`.
+equivalents are ``functional.linear`` and :func:`chatui.engine.packed_product.product`.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"

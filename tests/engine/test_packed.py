@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from chatui.engine import packed
+from chatui.engine import packed, packed_product
 
 
 @pytest.mark.parametrize("bits", packed.BITS)
@@ -23,14 +23,14 @@ def test_products_equal_those_with_the_unpacked_weight(bits: int, shape: tuple[i
     torch.testing.assert_close(packed.embedding_rows(made, torch.arange(outputs)), plain)
     for count in (1, 3, 40):
         states = torch.randn(2, count, inputs)
-        product = packed.product(states, made, outputs)
+        product = packed_product.product(states, made, outputs)
         torch.testing.assert_close(product, states @ plain.T, rtol=1e-4, atol=1e-4)
         (gradient,) = torch.autograd.grad(
-            packed.product(states.requires_grad_(), made, outputs).square().sum() / 2,
+            packed_product.product(states.requires_grad_(), made, outputs).square().sum() / 2,
             states,
         )
         torch.testing.assert_close(gradient, product @ plain, rtol=1e-3, atol=1e-2)
-        half = packed.product(states.detach().bfloat16(), made, outputs)
+        half = packed_product.product(states.detach().bfloat16(), made, outputs)
         assert half.dtype == torch.bfloat16
         torch.testing.assert_close(half.float(), product, rtol=3e-2, atol=3e-1)
 

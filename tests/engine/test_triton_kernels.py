@@ -12,7 +12,7 @@ import torch
 from asking import ask, loaded, parts
 from torch.nn import functional
 
-from chatui.engine import kernel_support, packed
+from chatui.engine import kernel_support, packed, packed_product
 from chatui.engine.architectures.decoder.causal_attention import CachedAttention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
@@ -53,7 +53,7 @@ def test_a_packed_weight(
     made = packed.pack(torch.randn(shape), bits)
     vector = torch.randn(inputs).to(dtype)
     expected = vector.float() @ packed.unpack(made)[:, :outputs]
-    found = packed.product(vector[None], made, outputs)
+    found = packed_product.product(vector[None], made, outputs)
     assert found.dtype == dtype and found.shape == (1, outputs)
     torch.testing.assert_close(found[0], expected.to(dtype), atol=1e-4, rtol=1e-2)
 
