@@ -1,8 +1,8 @@
 """Products with weights of 8 or 4 bits (:mod:`chatui.engine.packed`).
 
-A few vectors on a CPU are multiplied by PyTorch's kernels for weighted sums, and one vector on a GPU
-by a Triton kernel, which unpacks in registers (:mod:`chatui.engine.triton_kernels`). In all other
-cases a few blocks at a time are unpacked.
+A few vectors on a CPU use PyTorch's kernels for weighted sums. One vector on a GPU uses a Triton
+kernel, which unpacks in registers (:mod:`chatui.engine.triton_kernels`). In all other cases a few
+blocks at a time are unpacked.
 """
 
 from __future__ import annotations
