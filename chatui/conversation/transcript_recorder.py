@@ -120,7 +120,7 @@ class RecordingStore(Store):
         self._has_problem = False
         self._model: Description | None = None
         self._recorders: dict[int, TranscriptRecorder] = {}
-        self._streaming: dict[int, Round] = {}
+        self._streaming: dict[int, tuple[Round, list[str]]] = {}
 
     def set_model(self, model: Description) -> None:
         """Set the model of the next rounds."""
@@ -128,25 +128,28 @@ class RecordingStore(Store):
 
     def add_round(self, *args: Any, **kwargs: Any) -> Round:
         begun = super().add_round(*args, **kwargs)
-        self._streaming[begun.id] = begun
+        self._streaming[begun.id] = begun, []
         self._try(lambda: self._recorder_for(begun).query(begun, self._model))
         return begun
 
     def save_prompt(self, round_id: int, prompt: RenderedPrompt) -> None:
         super().save_prompt(round_id, prompt)
-        begun, known = self._streaming[round_id], asdict(prompt.mark())
+        begun, known = self._streaming[round_id][0], asdict(prompt.mark())
         known["prompt_tokens"] = len(prompt.input_ids)
         self._record(round_id, lambda make: [make.event(PromptEvent, begun, **known)])
 
     def append_pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
         pieces = tuple(pieces)
         super().append_pieces(round_id, pieces)
-        begun = self._streaming[round_id]
+        begun, texts = self._streaming[round_id]
+        texts += (piece.text for piece in pieces)
         self._record(round_id, lambda make: (make.token(begun, piece) for piece in pieces))
 
     def finish_round(self, ended: Round, pieces: Iterable[Piece] = ()) -> Round:
         pieces = tuple(pieces)
         saved = super().finish_round(ended, pieces)
+        _, texts = self._streaming.pop(ended.id, (ended, []))
+        texts += (piece.text for piece in pieces)
 
         def events(make: EventMaker) -> Iterator[Event]:
             yield from (make.token(ended, piece) for piece in pieces)
@@ -155,10 +158,9 @@ class RecordingStore(Store):
             if counts != (ended.prompt_tokens, ended.reused_tokens):
                 # The final counts are known only at the end of a reply.
                 yield make.event(PromptEvent, ended, ended.seconds)
-            yield make.stop(ended, "".join(piece.text for piece in self.pieces(ended.id)))
+            yield make.stop(ended, "".join(texts))
 
         self._record(ended.id, events)
-        self._streaming.pop(ended.id, None)
         return saved
 
     def rate(self, round_id: int, rating: Rating | None = None, note: str | None = None) -> Round:
