@@ -8,6 +8,9 @@ bubbled up to the app. If ``ab⌫c`` arrives in one burst (a slow line, an input
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import signal
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -32,11 +35,16 @@ class TerminalInput(XTermParser):
     """A parser that reads a bracketed paste as plain text up to its end mark.
 
     Textual's parser also looks for key sequences in pastes: after an ESC in a paste it reads the
-    rest as keys, such as Enter and Ctrl+Q.
+    rest as keys, such as Enter and Ctrl+Q. It also ends the app if the terminal is closed without
+    SIGHUP (the signal goes to the session's leader only); Textual would read in an endless loop.
     """
 
     def __init__(self, debug: bool = False) -> None:
         super().__init__(debug)
+        self._hang_up: select.poll | None = None
+        if sys.platform != "win32" and sys.__stdin__ is not None and sys.__stdin__.isatty():
+            self._hang_up = select.poll()
+            self._hang_up.register(sys.__stdin__, 0)
         self._last = ""
         self._pasted: list[str] | None = None
 
@@ -61,6 +69,9 @@ class TerminalInput(XTermParser):
                 yield Paste(pasted) if isinstance(message, Paste) else message
 
     def tick(self) -> Iterable[Message]:
+        if self._hang_up is not None and any(e & select.POLLHUP for _, e in self._hang_up.poll(0)):
+            # The text so far is saved, and a reply is recovered as after a crash.
+            os.kill(os.getpid(), signal.SIGTERM)
         for message in super().tick():
             if self._pasted is None:
                 # The pending ESC was a key press, not the start of a mark.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import forked_engine
+import psutil
 import pytest
 from real_terminal import RealTerminal
 
@@ -155,6 +156,19 @@ def test_kill_in_mid_reply_loses_at_most_a_second(start: Start, home: Path) -> N
         last = store.rounds(conversation.id)[-1]
     assert last.reply.replace("\n", "").replace(" ", "").startswith(a_second_ago)
     assert last.state == "interrupted"
+
+
+def test_a_closed_terminal_ends_the_app_without_a_signal(home: Path, engines: None) -> None:
+    shell = ("sh", "-c", 'trap "" HUP; "$0" "$@"; true')
+    terminal = RealTerminal((*shell, *forked_engine.CHATUI), CHATUI_LANG="zh")
+    terminal.until_shown("在这里输入")
+    processes = psutil.Process(terminal.child.pid).children(recursive=True)
+    assert processes
+    terminal.child.ptyproc.fileobj.close()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 def test_an_engine_that_dies_takes_no_text_with_it(start: Start) -> None:
