@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from typing import Any
 
 from textual.app import App
@@ -53,9 +54,9 @@ class TurnsApp(App[None]):
         """True just after a key press, when other redraws should wait."""
         return time.monotonic() - self.last_key_at < KEY_PRIORITY_SECONDS
 
+    @abstractmethod
     def handle_turn_message(self, message: TurnMessage) -> None:
         """Show an event of the turns."""
-        raise NotImplementedError
 
     def start_turns(self) -> None:
         """Load the model and answer queries; called after the first paint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -94,17 +95,17 @@ class PickList(Generic[Item], Widget):
         except ChatuiError as error:
             self.show_message(str(error))
 
+    @abstractmethod
     async def find(self, words: str) -> None:
         """List the items that match ``words``; called at the start and for each change.
 
         Raises:
             ChatuiError: the items cannot be read; shown below the list.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def choose(self, item: Item) -> None:
         """Handle the choice of an item."""
-        raise NotImplementedError
 
     def show(
         self, rows: Iterable[ListRow[Item]], none: str, highlighted: Item | None = None
